@@ -1,0 +1,1 @@
+"""Layer 1: the Restate service protocol as bytes, without I/O."""
