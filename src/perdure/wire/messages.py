@@ -55,8 +55,8 @@ class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A message with a type code. Concrete classes give it as `tag`."""
 
-    code: ClassVar[int]
-    """The type code of the frame header; equal to the struct's tag."""
+    type_code: ClassVar[int]
+    """The type code of the frame header; equal to the struct's tag. (Not `code`: that is a field of `ErrorMessage`.)"""
 
 
 class Control(Message):
@@ -547,7 +547,7 @@ def _register(base: type[Message]) -> None:
     for cls in base.__subclasses__():
         tag = cls.__struct_config__.tag
         if isinstance(tag, int):
-            cls.code = tag
+            cls.type_code = tag
             MESSAGES[tag] = cls
         _register(cls)
 
