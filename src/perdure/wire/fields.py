@@ -3,7 +3,7 @@
 A message class is its own table row. Every attribute is annotated with a `Field` or a `OneOf`, so the number, the kind
 and the presence rule of a field stand beside its Python type and nowhere else::
 
-    class SleepCommand(Command, tag=0x040C):
+    class SleepCommand(Command, frozen=True, tag=0x040C):
         wake_up_time: Annotated[int, Field(1, UINT64)] = 0
         result_completion_id: Annotated[int, Field(11, UINT32)] = 0
         name: Annotated[str, Field(12, STRING)] = ""
@@ -18,7 +18,21 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
-__all__ = ["BOOL", "BYTES", "ENUM", "MESSAGE", "STRING", "UINT32", "UINT64", "Arm", "Field", "Flag", "Kind", "OneOf", "Presence"]
+__all__ = [
+    "BOOL",
+    "BYTES",
+    "ENUM",
+    "MESSAGE",
+    "STRING",
+    "UINT32",
+    "UINT64",
+    "Arm",
+    "Field",
+    "Flag",
+    "Kind",
+    "OneOf",
+    "Presence",
+]
 
 
 class Kind(enum.Enum):

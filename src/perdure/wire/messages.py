@@ -59,39 +59,39 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The type code of the frame header; equal to the struct's tag. (Not `code`: that is a field of `ErrorMessage`.)"""
 
 
-class Control(Message):
+class Control(Message, frozen=True):
     """A message about the attempt itself; never part of the journal."""
 
 
-class Command(Message):
+class Command(Message, frozen=True):
     """A journal entry made by the handler."""
 
 
-class Notification(Message):
+class Notification(Message, frozen=True):
     """A journal entry made by the runtime: the completion of a command, or a signal."""
 
 
 # --- results and other parts ---------------------------------------------------------------------------------------
 
 
-class Void(Part, tag=1):
+class Void(Part, frozen=True, tag=1):
     """Nothing: an absent value, the firing of a timer."""
 
 
-class Value(Part, tag=2):
+class Value(Part, frozen=True, tag=2):
     """A payload, in whatever encoding the handler's serde chose."""
 
     content: Annotated[bytes, Field(1, BYTES)] = b""
 
 
-class FailureMetadata(Part):
+class FailureMetadata(Part, frozen=True):
     """One pair of a failure's metadata."""
 
     key: Annotated[str, Field(1, STRING)] = ""
     value: Annotated[str, Field(2, STRING)] = ""
 
 
-class Failure(Part, tag=3):
+class Failure(Part, frozen=True, tag=3):
     """A terminal error as data: an HTTP-like code, a message, and (from version 6) metadata."""
 
     code: Annotated[int, Field(1, UINT32)] = 0
@@ -99,19 +99,19 @@ class Failure(Part, tag=3):
     metadata: Annotated[tuple[FailureMetadata, ...], Field(3, MESSAGE, _REPEATED, since=6)] = ()
 
 
-class InvocationId(Part, tag=4):
+class InvocationId(Part, frozen=True, tag=4):
     """The id of another invocation, as text (`inv_1...`)."""
 
     id: Annotated[str, Field(1, STRING)] = ""
 
 
-class StateKeys(Part, tag=5):
+class StateKeys(Part, frozen=True, tag=5):
     """The keys of an object's state."""
 
     keys: Annotated[tuple[bytes, ...], Field(1, BYTES, _REPEATED)] = ()
 
 
-class WorkflowTarget(Part, tag=6):
+class WorkflowTarget(Part, frozen=True, tag=6):
     """A workflow's run, named by its key."""
 
     workflow_name: Annotated[str, Field(1, STRING)] = ""
@@ -119,7 +119,7 @@ class WorkflowTarget(Part, tag=6):
     scope: Annotated[str | None, Field(3, STRING, _OPTIONAL, since=7)] = None
 
 
-class IdempotentRequestTarget(Part, tag=7):
+class IdempotentRequestTarget(Part, frozen=True, tag=7):
     """An invocation, named by the idempotency key it was made with."""
 
     service_name: Annotated[str, Field(1, STRING)] = ""
@@ -129,14 +129,14 @@ class IdempotentRequestTarget(Part, tag=7):
     scope: Annotated[str | None, Field(5, STRING, _OPTIONAL, since=7)] = None
 
 
-class Header(Part):
+class Header(Part, frozen=True):
     """One header of a call."""
 
     key: Annotated[str, Field(1, STRING)] = ""
     value: Annotated[str, Field(2, STRING)] = ""
 
 
-class StateEntry(Part):
+class StateEntry(Part, frozen=True):
     """One key of the state that comes with the start message."""
 
     key: Annotated[bytes, Field(1, BYTES)] = b""
@@ -161,7 +161,7 @@ class ErrorBehavior(enum.IntEnum):
     FAIL = 2
 
 
-class Future(Part):
+class Future(Part, frozen=True):
     """An await point: leaves by kind, nested points, and how they are combined (version 7)."""
 
     waiting_completions: Annotated[tuple[int, ...], Field(1, UINT32, _REPEATED)] = ()
@@ -196,7 +196,7 @@ _SIGNAL_ID: Final = OneOf(Arm(2, UINT32, int), Arm(3, STRING, str))
 # --- control -------------------------------------------------------------------------------------------------------
 
 
-class StartMessage(Control, tag=0x0000):
+class StartMessage(Control, frozen=True, tag=0x0000):
     """First message of every attempt: who is invoked, how long the journal is, and the state sent along.
 
     `duration_since_last_stored_entry` is in milliseconds. `id` is 24 raw bytes.
@@ -216,7 +216,7 @@ class StartMessage(Control, tag=0x0000):
     idempotency_key: Annotated[str | None, Field(12, STRING, _OPTIONAL, since=7)] = None
 
 
-class SuspensionMessage(Control, tag=0x0001):
+class SuspensionMessage(Control, frozen=True, tag=0x0001):
     """The attempt ends and waits. Versions 5 and 6 list the leaves flat, version 7 sends the tree."""
 
     waiting_completions: Annotated[tuple[int, ...], Field(1, UINT32, _REPEATED)] = ()
@@ -225,7 +225,7 @@ class SuspensionMessage(Control, tag=0x0001):
     awaiting_on: Annotated[Future | None, Field(4, MESSAGE, _OPTIONAL, since=7)] = None
 
 
-class ErrorMessage(Control, tag=0x0002):
+class ErrorMessage(Control, frozen=True, tag=0x0002):
     """The attempt failed; the runtime retries, pauses or fails it. `next_retry_delay` is in milliseconds."""
 
     code: Annotated[int, Field(1, UINT32)] = 0
@@ -238,17 +238,17 @@ class ErrorMessage(Control, tag=0x0002):
     behavior: Annotated[ErrorBehavior, Field(9, ENUM, since=7)] = ErrorBehavior.RETRY
 
 
-class EndMessage(Control, tag=0x0003):
+class EndMessage(Control, frozen=True, tag=0x0003):
     """The invocation is over; its journal is closed."""
 
 
-class CommandAckMessage(Control, tag=0x0004):
+class CommandAckMessage(Control, frozen=True, tag=0x0004):
     """A command was stored. The runtime of versions 5 to 7 does not send it; it is accepted and ignored."""
 
     command_index: Annotated[int, Field(1, UINT32)] = 0
 
 
-class ProposeRunCompletionMessage(Control, tag=0x0005):
+class ProposeRunCompletionMessage(Control, frozen=True, tag=0x0005):
     """The result of a `run` closure, for the runtime to store.
 
     With `requested_ack` (always set in version 7) the runtime answers with an ack, otherwise with the completion.
@@ -259,14 +259,14 @@ class ProposeRunCompletionMessage(Control, tag=0x0005):
     requested_ack: Annotated[bool, Flag(0x8000)] = False
 
 
-class AwaitingOnMessage(Control, tag=0x0006):
+class AwaitingOnMessage(Control, frozen=True, tag=0x0006):
     """A hint: what the handler waits for right now (version 7)."""
 
     awaiting_on: Annotated[Future | None, Field(1, MESSAGE, _OPTIONAL)] = None
     executing_side_effects: Annotated[bool, Field(2, BOOL)] = False
 
 
-class ProposeRunCompletionAckMessage(Control, tag=0x0007):
+class ProposeRunCompletionAckMessage(Control, frozen=True, tag=0x0007):
     """A proposal was stored. Ordered among the notifications: it stands where the completion will stand in a replay."""
 
     completion_id: Annotated[int, Field(1, UINT32)] = 0
@@ -275,7 +275,7 @@ class ProposeRunCompletionAckMessage(Control, tag=0x0007):
 # --- input and output ----------------------------------------------------------------------------------------------
 
 
-class InputCommand(Command, tag=0x0400):
+class InputCommand(Command, frozen=True, tag=0x0400):
     """First entry of every journal: headers and payload of the request."""
 
     headers: Annotated[tuple[Header, ...], Field(1, MESSAGE, _REPEATED)] = ()
@@ -283,7 +283,7 @@ class InputCommand(Command, tag=0x0400):
     name: Annotated[str, Field(12, STRING)] = ""
 
 
-class OutputCommand(Command, tag=0x0401):
+class OutputCommand(Command, frozen=True, tag=0x0401):
     """The result of the invocation."""
 
     result: Annotated[ValueOrFailure, OneOf(_VALUE_14, _FAILURE_15)] = None
@@ -293,7 +293,7 @@ class OutputCommand(Command, tag=0x0401):
 # --- state ---------------------------------------------------------------------------------------------------------
 
 
-class GetLazyStateCommand(Command, tag=0x0402):
+class GetLazyStateCommand(Command, frozen=True, tag=0x0402):
     """Read a key that was not sent along."""
 
     key: Annotated[bytes, Field(1, BYTES)] = b""
@@ -301,14 +301,14 @@ class GetLazyStateCommand(Command, tag=0x0402):
     name: Annotated[str, Field(12, STRING)] = ""
 
 
-class GetLazyStateCompletion(Notification, tag=0x8002):
+class GetLazyStateCompletion(Notification, frozen=True, tag=0x8002):
     """The value of a key, or nothing."""
 
     completion_id: Annotated[int, Field(1, UINT32)] = 0
     result: Annotated[VoidOrValue, OneOf(_VOID_4, _VALUE_5)] = None
 
 
-class SetStateCommand(Command, tag=0x0403):
+class SetStateCommand(Command, frozen=True, tag=0x0403):
     """Write a key."""
 
     key: Annotated[bytes, Field(1, BYTES)] = b""
@@ -316,34 +316,34 @@ class SetStateCommand(Command, tag=0x0403):
     name: Annotated[str, Field(12, STRING)] = ""
 
 
-class ClearStateCommand(Command, tag=0x0404):
+class ClearStateCommand(Command, frozen=True, tag=0x0404):
     """Remove a key."""
 
     key: Annotated[bytes, Field(1, BYTES)] = b""
     name: Annotated[str, Field(12, STRING)] = ""
 
 
-class ClearAllStateCommand(Command, tag=0x0405):
+class ClearAllStateCommand(Command, frozen=True, tag=0x0405):
     """Remove every key."""
 
     name: Annotated[str, Field(12, STRING)] = ""
 
 
-class GetLazyStateKeysCommand(Command, tag=0x0406):
+class GetLazyStateKeysCommand(Command, frozen=True, tag=0x0406):
     """List the keys of a state that was sent in part."""
 
     result_completion_id: Annotated[int, Field(11, UINT32)] = 0
     name: Annotated[str, Field(12, STRING)] = ""
 
 
-class GetLazyStateKeysCompletion(Notification, tag=0x8006):
+class GetLazyStateKeysCompletion(Notification, frozen=True, tag=0x8006):
     """The keys."""
 
     completion_id: Annotated[int, Field(1, UINT32)] = 0
     result: Annotated[StateKeys | None, Field(17, MESSAGE, _OPTIONAL)] = None
 
 
-class GetEagerStateCommand(Command, tag=0x0407):
+class GetEagerStateCommand(Command, frozen=True, tag=0x0407):
     """Read a key that was sent along; the entry holds the answer."""
 
     key: Annotated[bytes, Field(1, BYTES)] = b""
@@ -351,7 +351,7 @@ class GetEagerStateCommand(Command, tag=0x0407):
     name: Annotated[str, Field(12, STRING)] = ""
 
 
-class GetEagerStateKeysCommand(Command, tag=0x0408):
+class GetEagerStateKeysCommand(Command, frozen=True, tag=0x0408):
     """List the keys of a state that was sent whole; the entry holds the answer."""
 
     value: Annotated[StateKeys | None, Field(14, MESSAGE, _OPTIONAL)] = None
@@ -361,7 +361,7 @@ class GetEagerStateKeysCommand(Command, tag=0x0408):
 # --- promises of a workflow ----------------------------------------------------------------------------------------
 
 
-class GetPromiseCommand(Command, tag=0x0409):
+class GetPromiseCommand(Command, frozen=True, tag=0x0409):
     """Wait for a promise."""
 
     key: Annotated[str, Field(1, STRING)] = ""
@@ -369,14 +369,14 @@ class GetPromiseCommand(Command, tag=0x0409):
     name: Annotated[str, Field(12, STRING)] = ""
 
 
-class GetPromiseCompletion(Notification, tag=0x8009):
+class GetPromiseCompletion(Notification, frozen=True, tag=0x8009):
     """What the promise was completed with."""
 
     completion_id: Annotated[int, Field(1, UINT32)] = 0
     result: Annotated[ValueOrFailure, OneOf(_VALUE_5, _FAILURE_6)] = None
 
 
-class PeekPromiseCommand(Command, tag=0x040A):
+class PeekPromiseCommand(Command, frozen=True, tag=0x040A):
     """Look at a promise without waiting."""
 
     key: Annotated[str, Field(1, STRING)] = ""
@@ -384,14 +384,14 @@ class PeekPromiseCommand(Command, tag=0x040A):
     name: Annotated[str, Field(12, STRING)] = ""
 
 
-class PeekPromiseCompletion(Notification, tag=0x800A):
+class PeekPromiseCompletion(Notification, frozen=True, tag=0x800A):
     """The promise as it is now: nothing, a value, or a failure."""
 
     completion_id: Annotated[int, Field(1, UINT32)] = 0
     result: Annotated[AnyOutcome, OneOf(_VOID_4, _VALUE_5, _FAILURE_6)] = None
 
 
-class CompletePromiseCommand(Command, tag=0x040B):
+class CompletePromiseCommand(Command, frozen=True, tag=0x040B):
     """Complete a promise with a value or a failure."""
 
     key: Annotated[str, Field(1, STRING)] = ""
@@ -400,7 +400,7 @@ class CompletePromiseCommand(Command, tag=0x040B):
     name: Annotated[str, Field(12, STRING)] = ""
 
 
-class CompletePromiseCompletion(Notification, tag=0x800B):
+class CompletePromiseCompletion(Notification, frozen=True, tag=0x800B):
     """Whether completing worked: it fails when the promise was complete already."""
 
     completion_id: Annotated[int, Field(1, UINT32)] = 0
@@ -410,7 +410,7 @@ class CompletePromiseCompletion(Notification, tag=0x800B):
 # --- timers, calls, signals, runs ----------------------------------------------------------------------------------
 
 
-class SleepCommand(Command, tag=0x040C):
+class SleepCommand(Command, frozen=True, tag=0x040C):
     """Set a timer. `wake_up_time` is in milliseconds since the Unix epoch."""
 
     wake_up_time: Annotated[int, Field(1, UINT64)] = 0
@@ -418,14 +418,14 @@ class SleepCommand(Command, tag=0x040C):
     name: Annotated[str, Field(12, STRING)] = ""
 
 
-class SleepCompletion(Notification, tag=0x800C):
+class SleepCompletion(Notification, frozen=True, tag=0x800C):
     """The timer fired."""
 
     completion_id: Annotated[int, Field(1, UINT32)] = 0
     result: Annotated[Void | None, Field(4, MESSAGE, _OPTIONAL)] = None
 
 
-class CallCommand(Command, tag=0x040D):
+class CallCommand(Command, frozen=True, tag=0x040D):
     """Call a handler and wait for its result. Two completions: the callee's invocation id, then its result."""
 
     service_name: Annotated[str, Field(1, STRING)] = ""
@@ -441,21 +441,21 @@ class CallCommand(Command, tag=0x040D):
     name: Annotated[str, Field(12, STRING)] = ""
 
 
-class CallCompletion(Notification, tag=0x800D):
+class CallCompletion(Notification, frozen=True, tag=0x800D):
     """The callee's result."""
 
     completion_id: Annotated[int, Field(1, UINT32)] = 0
     result: Annotated[ValueOrFailure, OneOf(_VALUE_5, _FAILURE_6)] = None
 
 
-class CallInvocationIdCompletion(Notification, tag=0x800E):
+class CallInvocationIdCompletion(Notification, frozen=True, tag=0x800E):
     """The callee's invocation id, known once the call is stored. Answers calls and one-way calls."""
 
     completion_id: Annotated[int, Field(1, UINT32)] = 0
     result: Annotated[InvocationId | None, OneOf(Arm(16, STRING, InvocationId, bare=True))] = None
 
 
-class OneWayCallCommand(Command, tag=0x040E):
+class OneWayCallCommand(Command, frozen=True, tag=0x040E):
     """Send to a handler. `invoke_time` is in milliseconds since the Unix epoch; 0 means at once."""
 
     service_name: Annotated[str, Field(1, STRING)] = ""
@@ -471,7 +471,7 @@ class OneWayCallCommand(Command, tag=0x040E):
     name: Annotated[str, Field(12, STRING)] = ""
 
 
-class SendSignalCommand(Command, tag=0x0410):
+class SendSignalCommand(Command, frozen=True, tag=0x0410):
     """Send a signal to an invocation, by index (1 cancels) or by name."""
 
     target_invocation_id: Annotated[str, Field(1, STRING)] = ""
@@ -480,21 +480,21 @@ class SendSignalCommand(Command, tag=0x0410):
     name: Annotated[str, Field(12, STRING)] = ""
 
 
-class RunCommand(Command, tag=0x0411):
+class RunCommand(Command, frozen=True, tag=0x0411):
     """A closure's result is to be journaled; the result itself is proposed."""
 
     result_completion_id: Annotated[int, Field(11, UINT32)] = 0
     name: Annotated[str, Field(12, STRING)] = ""
 
 
-class RunCompletion(Notification, tag=0x8011):
+class RunCompletion(Notification, frozen=True, tag=0x8011):
     """The journaled result of a closure."""
 
     completion_id: Annotated[int, Field(1, UINT32)] = 0
     result: Annotated[ValueOrFailure, OneOf(_VALUE_5, _FAILURE_6)] = None
 
 
-class AttachInvocationCommand(Command, tag=0x0412):
+class AttachInvocationCommand(Command, frozen=True, tag=0x0412):
     """Wait for the result of an existing invocation."""
 
     target: Annotated[Target, _TARGET] = None
@@ -502,14 +502,14 @@ class AttachInvocationCommand(Command, tag=0x0412):
     name: Annotated[str, Field(12, STRING)] = ""
 
 
-class AttachInvocationCompletion(Notification, tag=0x8012):
+class AttachInvocationCompletion(Notification, frozen=True, tag=0x8012):
     """That invocation's result."""
 
     completion_id: Annotated[int, Field(1, UINT32)] = 0
     result: Annotated[ValueOrFailure, OneOf(_VALUE_5, _FAILURE_6)] = None
 
 
-class GetInvocationOutputCommand(Command, tag=0x0413):
+class GetInvocationOutputCommand(Command, frozen=True, tag=0x0413):
     """Look at the result of an existing invocation without waiting."""
 
     target: Annotated[Target, _TARGET] = None
@@ -517,14 +517,14 @@ class GetInvocationOutputCommand(Command, tag=0x0413):
     name: Annotated[str, Field(12, STRING)] = ""
 
 
-class GetInvocationOutputCompletion(Notification, tag=0x8013):
+class GetInvocationOutputCompletion(Notification, frozen=True, tag=0x8013):
     """That invocation's result, or nothing while it is not complete."""
 
     completion_id: Annotated[int, Field(1, UINT32)] = 0
     result: Annotated[AnyOutcome, OneOf(_VOID_4, _VALUE_5, _FAILURE_6)] = None
 
 
-class CompleteAwakeableCommand(Command, tag=0x0414):
+class CompleteAwakeableCommand(Command, frozen=True, tag=0x0414):
     """Complete an awakeable of another invocation by its id."""
 
     awakeable_id: Annotated[str, Field(1, STRING)] = ""
@@ -532,7 +532,7 @@ class CompleteAwakeableCommand(Command, tag=0x0414):
     name: Annotated[str, Field(12, STRING)] = ""
 
 
-class SignalNotification(Notification, tag=0xFBFF):
+class SignalNotification(Notification, frozen=True, tag=0xFBFF):
     """A signal arrived: by index (1 is cancel, awakeables from 17), or by name."""
 
     signal: Annotated[int | str | None, _SIGNAL_ID] = None
