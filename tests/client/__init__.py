@@ -1,0 +1,1 @@
+"""Tests of the client; a package, because its modules share one scripted server."""
