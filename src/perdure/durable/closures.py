@@ -1,0 +1,161 @@
+"""The closure of a `run`: user code that may do anything but use the context, and whose result is journaled."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from perdure.machine.awaiting import Leaf
+from perdure.machine.retry import RetryPolicy
+
+__all__ = ["Closure", "InContext"]
+
+
+class InContext:
+    """Awaits a coroutine in a context of its own, in the task that awaits it.
+
+    A closure that sets a context variable must not be seen to have done so by the handler: in a replay it does not run.
+    A task of its own would hide it as well, for ten times the price.
+
+    Args:
+        coroutine: what to run.
+        context: the context to run it in.
+        on_suspend: called once, when the coroutine waits for the first time.
+    """
+
+    __slots__ = ("_context", "_coroutine", "_on_suspend")
+
+    def __init__(
+        self, coroutine: Coroutine[Any, Any, Any], context: contextvars.Context, on_suspend: Callable[[], None] | None
+    ) -> None:
+        self._coroutine = coroutine
+        self._context = context
+        self._on_suspend = on_suspend
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        run = self._context.run
+        coroutine = self._coroutine
+        try:
+            trap = run(coroutine.send, None)
+        except StopIteration as stop:
+            return stop.value
+        if self._on_suspend is not None:
+            self._on_suspend()
+        while True:
+            try:
+                answer = yield trap
+            except BaseException as error:  # noqa: BLE001 - whatever the loop raises belongs to the closure
+                resume, argument = coroutine.throw, error
+            else:
+                resume, argument = coroutine.send, answer
+            try:
+                trap = run(resume, argument)
+            except StopIteration as stop:
+                return stop.value
+
+
+async def _as_coroutine(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+class Closure:
+    """One `run` that has no completion yet.
+
+    Attributes:
+        leaf: settles when the completion is delivered.
+        retry: what to do when it fails; `None` takes the default policy.
+        timeout: seconds for one try, or `None`.
+        cancelled: whether it was told to stop, so that it ends in the completion *cancelled*.
+        ended: set at its native end, when somebody waits for that.
+        scope: its native scope while it runs.
+        tries: how often it was started in this attempt.
+    """
+
+    __slots__ = (
+        "_args",
+        "_context",
+        "_encode",
+        "_fn",
+        "_plain",
+        "cancelled",
+        "ended",
+        "leaf",
+        "name",
+        "retry",
+        "running",
+        "scope",
+        "timeout",
+        "tries",
+    )
+
+    def __init__(
+        self,
+        leaf: Leaf,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        *,
+        plain: bool,
+        encode: Callable[[Any], bytes],
+        retry: RetryPolicy | None,
+        timeout: float | None,
+        name: str,
+    ) -> None:
+        self.leaf = leaf
+        self._fn = fn
+        self._args = args
+        self._plain = plain
+        self._encode = encode
+        self._context = contextvars.copy_context()
+        self.retry = retry
+        self.timeout = timeout
+        self.name = name
+        self.cancelled = False
+        self.running = False
+        self.ended: anyio.Event | None = None
+        self.scope: anyio.CancelScope | None = None
+        self.tries = 0
+
+    def cancel(self) -> None:
+        """Stop the closure at once, or keep it from starting."""
+        self.cancelled = True
+        if self.scope is not None:
+            self.scope.cancel()
+
+    async def try_once(self, on_suspend: Callable[[], None] | None = None) -> bytes:
+        """Run the user's function once; returns its encoded result.
+
+        Raises:
+            TimeoutError: it took longer than `timeout`.
+            SerdeError: its result cannot be encoded.
+        """
+        self.tries += 1
+        if self._plain:
+            if on_suspend is not None:
+                on_suspend()
+            value = await self._in_thread()
+        elif self.timeout is None:
+            value = await self._in_context(on_suspend)
+        else:
+            with anyio.fail_after(self.timeout):
+                value = await self._in_context(on_suspend)
+        return self._encode(value)
+
+    def _in_context(self, on_suspend: Callable[[], None] | None) -> InContext:
+        # Each try gets the context as it was at `ctx.run`: a failed try leaves nothing behind.
+        context = self._context.copy()
+        awaitable = context.run(self._fn, *self._args)
+        coroutine = awaitable if isinstance(awaitable, Coroutine) else _as_coroutine(awaitable)
+        return InContext(coroutine, context, on_suspend)
+
+    async def _in_thread(self) -> Any:
+        # A thread cannot be interrupted. It is waited for, also when it was cancelled: nothing outlives its block.
+        context = self._context.copy()
+        call = anyio.to_thread.run_sync(context.run, self._fn, *self._args)
+        if self.timeout is None:
+            return await call
+        with anyio.fail_after(self.timeout):
+            return await call

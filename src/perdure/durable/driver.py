@@ -1,0 +1,884 @@
+"""The driver: the only place where a machine meets I/O.
+
+It runs a handler as the root branch, and makes the order of everything durable a function of the journal
+(`perdure.durable.turns` has the theory). One turn looks like this::
+
+    a branch holds the turn, issues commands, then parks
+      -> somebody else is ready?      it gets the turn
+      -> a notification is queued?    deliver exactly one; whoever waited for it becomes ready
+      -> nothing left:                hand over the output in one piece, start closures not yet started,
+                                      wait for input; with the input closed and no closure running: suspend
+
+Whoever notices that nothing runs does this work: the branch that parks, the reader when input arrives, a closure that
+ends. There is no scheduler task, so a handler that replays never leaves its own task: a replayed step costs no trip
+through the event loop.
+
+**Who hears what.** The handler runs in a native scope that is shielded from its host. Only the reader hears that the
+host is cancelled (Ctrl-C, a server that shuts down) or that the peer is gone; it *fences* first and cancels the handler
+then. So nothing that unwinds can write to a journal that is no longer its own. Cancellation that reaches a parked
+branch any other way can only come from a native scope the user put around a durable await, which no journal knows; it
+is refused as such.
+
+**Fence.** An attempt that is over (suspended, disconnected, shut down, failed) is fenced: durable awaits raise the
+loop's own cancellation, also under native shields, and other durable operations do nothing.
+
+**Closures** run without the turn. The closure of a `run` that is awaited directly runs in the task of the branch that
+awaits it (the branch cannot go on before it anyway), in a context of its own; others get a task. If it finishes without
+waiting for anything, its command and its result leave in the same piece.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import traceback
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Final, Protocol
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+
+from perdure.durable.clock import Clock, SystemClock
+from perdure.durable.closures import Closure
+from perdure.durable.loop import current_task_function, raise_cancelled
+from perdure.durable.outcome import RUN_CANCELLED, error_of, failure_of, terminal_of
+from perdure.durable.source import await_location, user_location
+from perdure.durable.turns import Branch, Turns, Wake
+from perdure.exceptions import (
+    INTERNAL,
+    FailError,
+    InvocationCancelled,
+    JournalMismatchError,
+    PauseError,
+    PerdureError,
+    ProtocolError,
+    RetryableError,
+    RunCancelled,
+    TerminalError,
+    UsageError,
+)
+from perdure.machine.awaiting import PENDING, Combined, Leaf, Node, open_leaves
+from perdure.machine.invocation import Invocation
+from perdure.machine.retry import Exhausted, RetryPolicy
+from perdure.wire.messages import CombinatorType, ErrorBehavior, Failure, Message, Value
+from perdure.wire.versions import ProtocolVersion
+
+__all__ = ["ByteTransport", "Disconnected", "Driver", "DriverBranch", "End", "MessageTransport"]
+
+IN_PROCESS_RETRY: Final = 1.0
+"""Seconds: a shorter pause before the next try of a step is waited for within the attempt."""
+
+YIELD_EVERY: Final = 0.005
+"""Seconds that a handler may run without a native checkpoint while everything it awaits is already here."""
+
+BREATHE_EVERY: Final = 128
+"""Deliveries after which the clock is asked whether `YIELD_EVERY` has passed."""
+
+HINT_AFTER: Final = 0.02
+"""Seconds of waiting after which a version 7 runtime is told what the handler waits for."""
+
+_DEFAULT_RETRY: Final = RetryPolicy()
+_BROKEN: Final = (JournalMismatchError, ProtocolError)
+
+
+class Disconnected(Exception):  # noqa: N818 - not an error of anybody: the peer is gone
+    """The peer is gone: nothing can be sent or received any more."""
+
+
+class ByteTransport(Protocol):
+    """A stream of bytes, as a pair of methods.
+
+    `receive` returns `None` once at the end of the input; called again, it waits until the peer is gone and raises
+    `Disconnected`. `send` gets one whole turn at a time, never empty.
+    """
+
+    async def receive(self) -> bytes | None:
+        """The next bytes."""
+        ...
+
+    async def send(self, data: bytes) -> None:
+        """Hand over bytes."""
+        ...
+
+
+class MessageTransport(Protocol):
+    """The same with messages as objects, for a runtime in the same process."""
+
+    async def receive(self) -> Sequence[Message] | None:
+        """The next messages."""
+        ...
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        """Hand over messages."""
+        ...
+
+
+class End(enum.Enum):
+    """How an attempt ended."""
+
+    ENDED = "ended"
+    SUSPENDED = "suspended"
+    FAILED = "failed"
+    DISCONNECTED = "disconnected"
+    CANCELLED = "cancelled"
+
+
+class DriverBranch(Branch):
+    """A branch with its native side: the task it runs in and the event that wakes it."""
+
+    __slots__ = ("event", "task")
+
+    def __init__(self, path: tuple[int, ...]) -> None:
+        super().__init__(path)
+        self.task: object = None
+        self.event: anyio.Event | None = None
+
+
+class Driver:
+    """Runs one attempt.
+
+    Args:
+        machine: the attempt's machine, fresh.
+        transport: the runtime.
+        messages: whether the transport speaks objects instead of bytes.
+        clock: where to read the time.
+        on_idle: called when every branch is parked, nothing runs and all output was handed over: only the runtime can
+            bring anything about now.
+
+    Attributes:
+        fenced: whether the attempt is over, so that nothing durable happens any more.
+        end: how it ended, once it has.
+        failure: the error it failed with, if it did.
+    """
+
+    __slots__ = (
+        "_breathe_at",
+        "_calls",
+        "_cancel_pending",
+        "_cancel_seen",
+        "_clock",
+        "_closing",
+        "_current_task",
+        "_delivered",
+        "_encode_out",
+        "_feed",
+        "_finishing",
+        "_named_signals",
+        "_on_idle",
+        "_open_runs",
+        "_over",
+        "_root",
+        "_running",
+        "_scope",
+        "_sending",
+        "_tasks",
+        "_to_cancel",
+        "_transport",
+        "_unstarted",
+        "_yielded_at",
+        "end",
+        "failure",
+        "fenced",
+        "machine",
+        "turns",
+    )
+
+    def __init__(
+        self,
+        machine: Invocation,
+        transport: ByteTransport | MessageTransport,
+        *,
+        messages: bool = False,
+        clock: Clock | None = None,
+        on_idle: Callable[[], None] | None = None,
+    ) -> None:
+        self._on_idle = on_idle
+        self.machine = machine
+        self._transport: Any = transport
+        self._clock: Clock = clock if clock is not None else SystemClock()
+        self._feed: Callable[[Any], None] = self._feed_messages if messages else machine.receive_data
+        self._encode_out: Callable[[], Any] = machine.messages_to_send if messages else machine.data_to_send
+        self.turns: Turns[DriverBranch] = Turns()
+        self._root = DriverBranch((0,))
+        self._current_task: Callable[[], object] = current_task_function()
+        self._tasks: anyio.abc.TaskGroup | None = None
+        self._scope: anyio.CancelScope | None = None
+        self._sending = False
+        self._closing = False
+        self._over = False
+        self._unstarted: dict[Leaf, Closure] = {}
+        self._running: dict[Leaf, Closure] = {}
+        self._open_runs: dict[Leaf, Closure] = {}
+        self._calls: list[tuple[Leaf, Leaf]] = []
+        self._to_cancel: dict[Leaf, None] = {}
+        self._cancel_seen = False
+        self._cancel_pending = False
+        self._finishing = False
+        self._named_signals = False
+        self._delivered = 0
+        self._breathe_at = BREATHE_EVERY
+        self._yielded_at = 0.0
+        self.fenced = False
+        self.end: End | None = None
+        self.failure: BaseException | None = None
+
+    def _feed_messages(self, messages: Iterable[Message]) -> None:
+        for message in messages:
+            self.machine.receive(message)
+
+    # --- the attempt -----------------------------------------------------------------------------------------------
+
+    async def run(self, handler: Callable[[], Awaitable[None]]) -> End:
+        """Read the journal, run `handler` as the root branch, and end the attempt.
+
+        `handler` writes the output itself; an error that it raises fails the attempt.
+        """
+        machine = self.machine
+        try:
+            await self._read_journal()
+        except ProtocolError as error:
+            self.failure = error
+            self._write_failure(error)
+            await self._flush()
+            return self._close(End.FAILED)
+        except Disconnected:
+            return self._close(End.DISCONNECTED)
+        self._yielded_at = self._clock.monotonic()
+        root = self._root
+        root.task = self._current_task()
+        self.turns.adopt(root)
+        self.turns.grant()
+        try:
+            async with anyio.create_task_group() as self._tasks:
+                self._tasks.start_soon(self._read)
+                with anyio.CancelScope(shield=True) as self._scope:
+                    await self._run_root(handler)
+                if not self._closing:
+                    if self.failure is not None:
+                        self._write_failure(self.failure)
+                    await self._flush()
+                self._over = True
+                self._tasks.cancel_scope.cancel()
+        finally:
+            self._over = True
+            self._fence(End.CANCELLED)
+        assert self.end is not None
+        assert machine.closed or self.end in {End.DISCONNECTED, End.CANCELLED}
+        return self.end
+
+    async def _run_root(self, handler: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await handler()
+        except PerdureError as error:
+            self._root_failed(error)
+        except Exception as error:  # noqa: BLE001 - reported: it becomes the outcome of the attempt
+            self._root_failed(error)
+        else:
+            if not self.fenced:
+                self._fence(End.ENDED)
+
+    def _root_failed(self, error: Exception) -> None:
+        if self.fenced:
+            return  # errors of what unwinds are no outcome; the handler layer logs them
+        self.failure = error
+        self._fence(End.FAILED)
+
+    def _close(self, end: End) -> End:
+        self._over = True
+        self._fence(end)
+        assert self.end is not None
+        return self.end
+
+    async def _read_journal(self) -> None:
+        machine = self.machine
+        receive = self._transport.receive
+        while not machine.ready:
+            data = await receive()
+            if data is None:
+                machine.receive_eof()
+            else:
+                self._feed(data)
+
+    # --- the fence -------------------------------------------------------------------------------------------------
+
+    def _fence(self, end: End) -> None:
+        """The attempt is over: whatever unwinds from here on changes nothing."""
+        if self.fenced:
+            return
+        self.fenced = True
+        self.end = end
+        if self._scope is not None and end is not End.ENDED:
+            self._scope.cancel()
+        for closure in self._running.values():
+            if closure.scope is not None:
+                closure.scope.cancel()
+
+    def broken(self, error: PerdureError) -> PerdureError:
+        """A command could not be issued: fence the attempt, say where, and give the error back to be raised."""
+        if isinstance(error, JournalMismatchError) and not error.location:
+            error.location = user_location()
+        if isinstance(error, _BROKEN) and not self.fenced:
+            self.failure = error
+            self._fence(End.FAILED)
+        return error
+
+    async def _abort(self, error: BaseException) -> None:
+        """Fail the attempt from outside the handler: the message leaves before user code unwinds."""
+        if self.fenced or self._closing:
+            return
+        self._closing = True
+        self.failure = error
+        self._write_failure(error)
+        await self._flush()
+        self._fence(End.FAILED)
+
+    def _write_failure(self, error: BaseException) -> None:
+        message = str(error) or type(error).__name__
+        code, retry_after, behavior, leaf = INTERNAL, None, ErrorBehavior.RETRY, None
+        match error:
+            case JournalMismatchError() | ProtocolError():
+                code, behavior = error.code, ErrorBehavior.PAUSE
+            case UsageError() | PauseError():
+                behavior = ErrorBehavior.PAUSE
+            case FailError():
+                code, behavior = error.code, ErrorBehavior.FAIL
+            case _StepFailed():
+                leaf, retry_after = error.leaf, error.retry_after
+                behavior = ErrorBehavior.PAUSE if error.pause else ErrorBehavior.RETRY
+                error = error.cause
+                message = str(error) or type(error).__name__
+            case RetryableError():
+                retry_after = error.retry_after
+            case PerdureError():
+                code = getattr(error, "code", INTERNAL)
+            case _:
+                pass
+        if not isinstance(error, PerdureError):
+            message = f"{type(error).__name__}: {message}" if str(error) else message
+        stack = "".join(traceback.format_exception(error))
+        self.machine.fail(
+            message, code=code, stacktrace=stack, retry_after=retry_after, behavior=behavior, leaf=leaf
+        )
+
+    # --- input and output ------------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        """The reader: takes everything that arrives at once, and is the only one to hear the host's cancellation."""
+        receive = self._transport.receive
+        machine = self.machine
+        try:
+            while True:
+                data = await receive()
+                if data is None:
+                    machine.receive_eof()
+                else:
+                    self._feed(data)
+                if self.turns.holder is None:
+                    self._pump()
+        except Disconnected:
+            self._fence(End.DISCONNECTED)
+        except _BROKEN as error:
+            await self._abort(error)
+        except anyio.get_cancelled_exc_class():
+            if not self._over:
+                self._fence(End.CANCELLED)
+            raise
+
+    async def _flush(self) -> None:
+        """Send what the machine has written. Whoever is sending already takes it along."""
+        if self._sending:
+            return
+        self._sending = True
+        try:
+            while data := self._encode_out():
+                await self._transport.send(data)
+        except Disconnected:
+            self._fence(End.DISCONNECTED)
+        except anyio.get_cancelled_exc_class():
+            self._fence(End.CANCELLED)  # a piece may be lost: nothing may follow it
+            raise
+        finally:
+            self._sending = False
+
+    # --- the turn --------------------------------------------------------------------------------------------------
+
+    def holder(self) -> DriverBranch:
+        """The branch that runs now.
+
+        Raises:
+            UsageError: this code may not use the context, with the reason.
+        """
+        branch = self.turns.holder
+        if branch is not None and branch.task is self._current_task():
+            return branch
+        raise UsageError(self._misuse())
+
+    def _misuse(self) -> str:
+        where = user_location()
+        place = f" ({where})" if where else ""
+        if self._over:
+            return f"the context is used after its handler has ended{place}: nothing durable can happen any more"
+        if self._current_task() is self._root.task or any(c.running for c in self._running.values()):
+            return (
+                f"the context is used inside a step{place}: a function given to ctx.run may do anything but durable "
+                "operations. Return its result and do the durable part in the handler"
+            )
+        return (
+            f"the context is used from a task that the handler did not start through the context{place}: only the "
+            "handler's own task (and branches of a durable nursery) can do durable operations"
+        )
+
+    def _advance(self) -> DriverBranch | None:
+        """Give the turn to whoever is next, delivering notifications until somebody is; `None`: nobody, nothing."""
+        turns = self.turns
+        machine = self.machine
+        while True:
+            branch = turns.grant()
+            if branch is not None:
+                return branch
+            woken: Any = machine.deliver()
+            if woken is None:
+                return None
+            self._delivered += 1
+            if self._to_cancel:
+                self._cancel_calls()
+            if woken:
+                if len(woken) == 1:
+                    turns.wake(woken[0], Wake.VALUE)
+                else:
+                    turns.wake_settled(woken)
+            elif machine.cancelled and not self._cancel_seen:
+                self._cancel_delivered()
+
+    async def wait(self, node: Node) -> None:
+        """Park the branch that holds the turn until `node` is settled.
+
+        Raises:
+            InvocationCancelled: the invocation was cancelled; once, at the root branch.
+            UsageError: this code may not wait durably.
+        """
+        if self.fenced:
+            await self._unwind()
+        branch = self.holder()
+        if self._cancel_pending and branch is self._root:
+            self._cancel_pending = False
+            raise InvocationCancelled
+        if node.state == PENDING:
+            await self._wait(branch, node)
+
+    async def _wait(self, branch: DriverBranch, node: Node) -> None:
+        signals = self._collect_signals(node) if self._named_signals else ()
+        if node.state != PENDING:
+            return
+        self.turns.park(branch, node)
+        node.add_waiter(branch)
+        try:
+            await self._park(branch, node)
+        finally:
+            for signal in signals:
+                self.machine.withdraw_signal(signal)
+        error = branch.error
+        if error is not None:
+            branch.error = None
+            node.remove_waiter(branch)
+            raise error
+
+    async def _unwind(self) -> None:
+        """A durable await in an attempt that is over."""
+        if self._over:
+            raise UsageError(self._misuse())
+        await raise_cancelled()
+
+    def _collect_signals(self, node: Node) -> list[Leaf]:
+        waiting = []
+        for leaf in open_leaves((node,)):
+            if isinstance(leaf.signal, str):
+                self.machine.collect_signal(leaf)
+                waiting.append(leaf)
+        return waiting
+
+    async def _park(self, branch: DriverBranch, node: Node) -> None:
+        """Until `branch` has the turn again: do whatever there is to do."""
+        while True:
+            try:
+                following = self._advance()
+            except _BROKEN as error:
+                await self._fail_parked(error)
+            if following is branch:
+                if self._delivered >= self._breathe_at:
+                    await self._breathe()
+                return
+            branch.event = anyio.Event()
+            if following is not None:
+                assert following.event is not None
+                following.event.set()
+            elif await self._idle(node):
+                continue
+            if self.turns.holder is branch:
+                return
+            await self._sleep_until_turn(branch)
+            return
+
+    async def _breathe(self) -> None:
+        """Everything was here already: let the loop run now and then, with the turn held."""
+        self._breathe_at = self._delivered + BREATHE_EVERY
+        now = self._clock.monotonic()
+        if now - self._yielded_at >= YIELD_EVERY:
+            self._yielded_at = now
+            await anyio.lowlevel.cancel_shielded_checkpoint()
+            if self.fenced:
+                await self._unwind()
+
+    async def _fail_parked(self, error: PerdureError) -> None:
+        if isinstance(error, JournalMismatchError) and not error.location:
+            error.location = user_location()
+        await self._abort(error)
+        await self._unwind()
+
+    async def _idle(self, node: Node) -> bool:
+        """Nobody is ready and nothing is queued. Returns whether to look again at once."""
+        machine = self.machine
+        if machine.replaying:
+            await self._fail_parked(machine.unreachable(f"waiting for {_name(node)}"))
+        own = self._start_closures(node)
+        if own is not None:
+            await self._execute(own, inline=True)
+            return self.turns.holder is None
+        await self._flush()
+        if self.turns.holder is not None or self.fenced:
+            return False
+        if machine.undelivered:
+            return True
+        if not self._running:
+            if machine.input_closed:
+                await self._suspend()
+            elif self._on_idle is not None:
+                self._on_idle()
+        return False
+
+    async def _sleep_until_turn(self, branch: DriverBranch) -> None:
+        event = branch.event
+        assert event is not None
+        if self.fenced:
+            await self._unwind()
+        if anyio.current_effective_deadline() != math.inf:
+            await self._foreign_scope("deadline")
+        try:
+            if self.machine.version >= ProtocolVersion.V7 and not self.machine.input_closed:
+                with anyio.move_on_after(HINT_AFTER):
+                    await event.wait()
+                if not event.is_set() and self.turns.holder is None:
+                    self.machine.awaiting_on(self._parked_nodes(), executing=bool(self._running))
+                    await self._flush()
+            await event.wait()
+        except anyio.get_cancelled_exc_class():
+            if not self.fenced:
+                await self._foreign_scope("cancel scope or task group")
+            raise
+        if self.turns.holder is not branch:  # the fence woke us
+            await self._unwind()
+
+    async def _foreign_scope(self, what: str) -> None:
+        error = UsageError(
+            f"a native {what} surrounds a durable await ({user_location() or await_location(None)}): its moment is in no "
+            "journal, so a replay could not repeat it. Use the context's own scopes and deadlines, or put the native "
+            "one inside a step (ctx.run)"
+        )
+        with anyio.move_on_after(1, shield=True):
+            await self._abort(error)
+        self._fence(End.FAILED)
+        await self._unwind()
+
+    # --- without a branch ------------------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """Input arrived, or a closure ended, while every branch is parked."""
+        if self.fenced or self._closing or self.turns.holder is not None:
+            return
+        assert self._tasks is not None
+        machine = self.machine
+        try:
+            following = self._advance()
+        except _BROKEN as error:
+            self._tasks.start_soon(self._abort, error)
+            return
+        if following is not None:
+            assert following.event is not None
+            following.event.set()
+        elif machine.replaying:
+            what = ", ".join(map(_name, self._parked_nodes()))
+            self._tasks.start_soon(self._abort, machine.unreachable(f"waiting for {what}"))
+        else:
+            self._start_closures(None)
+            if not self._running and (machine.input_closed or self._on_idle is not None):
+                self._tasks.start_soon(self._rest)
+            elif machine.has_output:
+                self._tasks.start_soon(self._flush)
+
+    async def _rest(self) -> None:
+        """Nothing runs: hand over what there is, then suspend or say that nothing runs."""
+        await self._flush()
+        if self.fenced or self._closing or self._running or self.turns.holder is not None or self.machine.undelivered:
+            return
+        if self.machine.input_closed:
+            await self._suspend()
+        elif self._on_idle is not None:
+            self._on_idle()
+
+    def _parked_nodes(self) -> list[Node]:
+        return [branch.parked_on for branch in self.turns.parked()]
+
+    async def _suspend(self) -> None:
+        """The input is closed and nothing runs: leave, until what we wait for is in the journal."""
+        if self._closing or self.fenced:
+            return
+        nodes = self._parked_nodes()
+        if not self.machine.can_suspend_on(nodes):
+            places = ", ".join(f"branch {'.'.join(map(str, b.path))}" for b in self.turns.parked())
+            await self._abort(
+                UsageError(
+                    f"the handler waits for something that nothing can bring about ({places}, {user_location()}): every "
+                    "branch is parked and no timer, call, signal or step is left to end the wait"
+                )
+            )
+            return
+        self._closing = True
+        self.machine.suspend(nodes)
+        await self._flush()
+        self._fence(End.SUSPENDED)
+
+    # --- closures --------------------------------------------------------------------------------------------------
+
+    def add_run(self, closure: Closure) -> None:
+        """A `run` was issued: start its closure when nothing is left to deliver, unless its result is delivered."""
+        leaf = closure.leaf
+        leaf.tag = closure
+        self._unstarted[leaf] = closure
+        self._open_runs[leaf] = closure
+
+    def close_run(self, leaf: Leaf) -> None:
+        """The result of a `run` was taken: there is nothing left to start or to wait for."""
+        self._unstarted.pop(leaf, None)
+        self._open_runs.pop(leaf, None)
+
+    def _start_closures(self, node: Node | None) -> Closure | None:
+        """Start what has no result in the journal; give back the one that `node` is, for its branch to run."""
+        own: Closure | None = None
+        if self._unstarted:
+            unstarted, self._unstarted = self._unstarted, {}
+            for leaf, closure in unstarted.items():
+                if leaf.state != PENDING:
+                    continue
+                self._running[leaf] = closure
+                closure.running = True
+                if leaf is node:
+                    own = closure
+                else:
+                    assert self._tasks is not None
+                    self._tasks.start_soon(self._execute_in_task, closure)
+        return own
+
+    async def _execute_in_task(self, closure: Closure) -> None:
+        await self._execute(closure, inline=False)
+        if not self.fenced:
+            await self._flush()
+            self._pump()
+
+    async def _execute(self, closure: Closure, *, inline: bool) -> None:
+        """Run a closure to its proposal."""
+        try:
+            result = await self._result_of(closure, inline=inline)
+        except _StepFailed as failed:
+            self._running.pop(closure.leaf, None)
+            await self._abort(failed)
+        except (UsageError, FailError, PauseError, JournalMismatchError) as error:
+            self._running.pop(closure.leaf, None)
+            await self._abort(error)
+        else:
+            self._running.pop(closure.leaf, None)
+            closure.running = False
+            if closure.ended is not None:
+                closure.ended.set()
+            if result is None or self.fenced:
+                if inline:
+                    await self._unwind()
+                return
+            self.machine.propose_run(closure.leaf, result)
+            if inline:
+                await self._flush()
+            return
+        if inline:
+            await self._unwind()
+
+    def _flush_soon(self) -> None:
+        assert self._tasks is not None
+        self._tasks.start_soon(self._flush)
+
+    async def _result_of(self, closure: Closure, *, inline: bool) -> Value | Failure | None:
+        """The result to propose; `None` when the fence stopped the closure, which proposes nothing."""
+        leaf = closure.leaf
+        earlier, elapsed = self.machine.earlier_tries(leaf)
+        policy = closure.retry if closure.retry is not None else _DEFAULT_RETRY
+        on_suspend: Callable[[], None] | None = self._flush_soon
+        begun = self._clock.monotonic()
+        while True:
+            if self.fenced:
+                return None
+            if closure.cancelled:
+                return RUN_CANCELLED
+            if not inline and on_suspend is not None:
+                on_suspend = None
+                await self._flush()
+            error: Exception
+            with anyio.CancelScope(shield=True) as closure.scope:
+                if closure.cancelled or self.fenced:
+                    continue
+                try:
+                    return Value(await closure.try_once(on_suspend))
+                except (UsageError, FailError, PauseError, JournalMismatchError):
+                    raise
+                except Exception as caught:  # noqa: BLE001 - the retry policy decides, nothing is lost
+                    error = caught
+            if closure.scope.cancelled_caught or closure.cancelled or self.fenced:
+                continue
+            terminal = terminal_of(error)
+            if terminal is not None:
+                return failure_of(terminal)
+            spent = elapsed + self._clock.monotonic() - begun
+            pause = self._pause_after(error, policy, closure, earlier, spent)
+            if isinstance(pause, Failure):
+                return pause
+            with anyio.CancelScope(shield=True) as closure.scope:
+                if not (closure.cancelled or self.fenced):
+                    await self._clock.sleep(pause)
+
+    def _pause_after(
+        self, error: Exception, policy: RetryPolicy, closure: Closure, earlier: int, spent: float
+    ) -> float | Failure:
+        """Seconds until the next try within this attempt; or the failure that ends the step.
+
+        Raises:
+            _StepFailed: the attempt ends; the runtime tries again, or pauses.
+        """
+        tries = closure.tries
+        if earlier:
+            # The runtime counts attempts. The tries before its first retry were made within one attempt, as many as
+            # the policy has short pauses.
+            tries += earlier - 1 + policy.tries_within(IN_PROCESS_RETRY)
+        delay = policy.next_delay(tries, spent)
+        if isinstance(delay, Exhausted):
+            if policy.on_exhausted == "pause":
+                raise _StepFailed(closure.leaf, error, pause=True)
+            message = str(error) or type(error).__name__
+            return failure_of(TerminalError(message, code=getattr(error, "code", INTERNAL)))
+        if isinstance(error, RetryableError) and error.retry_after is not None:
+            delay = error.retry_after
+        alone = len(self._running) <= 1 and len(self.turns.alive) == 1
+        if delay > IN_PROCESS_RETRY and alone:
+            raise _StepFailed(closure.leaf, error, retry_after=delay)
+        return delay
+
+    # --- cancellation ----------------------------------------------------------------------------------------------
+
+    def add_call(self, id_leaf: Leaf, leaf: Leaf) -> None:
+        """A call was issued: it is cancelled on the runtime when this invocation is."""
+        self._calls.append((id_leaf, leaf))
+
+    def expect_named_signals(self) -> None:
+        """The handler uses signals by name: waiting for one takes part in its mailbox."""
+        self._named_signals = True
+
+    def _cancel_delivered(self) -> None:
+        """The cancel signal was delivered, while every branch is parked."""
+        self._cancel_seen = True
+        calls, self._calls = self._calls, []
+        for id_leaf, leaf in calls:
+            if leaf.state == PENDING:
+                self._to_cancel[id_leaf] = None
+        self._cancel_calls()
+        for closure in self._open_runs.values():
+            if closure.leaf.state == PENDING:
+                closure.cancel()
+        if self._finishing:
+            return  # dropped: the handler has its result
+        self._cancel_pending = True
+        root = self._root
+        node = root.parked_on
+        if isinstance(node, Leaf) and isinstance(node.tag, Closure):
+            return  # the step was cancelled; its completion wakes the root, which then raises
+        if self.turns.wake(root, Wake.ERROR, InvocationCancelled()):
+            self._cancel_pending = False
+
+    def _cancel_calls(self) -> None:
+        """Cancel marked calls whose ids are known, in the order of their commands."""
+        for id_leaf in [leaf for leaf in self._to_cancel if leaf.state != PENDING]:
+            del self._to_cancel[id_leaf]
+            result = id_leaf.result
+            self.machine.cancel(getattr(result, "id", ""))
+
+    def take_cancel(self) -> bool:
+        """Whether a cancellation is pending; it is taken by whoever raises it."""
+        pending, self._cancel_pending = self._cancel_pending, False
+        return pending
+
+    # --- the end of the handler ------------------------------------------------------------------------------------
+
+    async def finish(self) -> None:
+        """Leave the handler's block: every step made in it is executed or cancelled, every marked call is cancelled.
+
+        A step that nobody awaited is still executed, and its failure is the handler's. A step that was given to a
+        combinator and lost is cancelled, and so is every step when the handler was cancelled.
+
+        Raises:
+            TerminalError: the one step that nobody awaited and that failed.
+            ExceptionGroup: several such steps failed.
+        """
+        if self.fenced:
+            await self._unwind()
+        branch = self.holder()
+        self._finishing = True
+        while True:
+            unsettled = [closure for closure in self._open_runs.values() if closure.leaf.state == PENDING]
+            stopped = [closure for closure in unsettled if closure.cancelled or closure.leaf.lost]
+            for closure in stopped:
+                closure.cancel()
+                self._unstarted.pop(closure.leaf, None)
+            awaited: list[Node] = [closure.leaf for closure in unsettled if closure not in stopped]
+            awaited.extend(self._to_cancel)
+            if not awaited:
+                break
+            await self._wait(branch, Combined(CombinatorType.ALL_COMPLETED, awaited))
+        # Nothing durable follows but the output, so the native end of a stopped closure can be waited for natively.
+        for closure in stopped:
+            if closure.running:
+                closure.ended = anyio.Event()
+                await closure.ended.wait()
+        failures = [
+            error_of(closure.leaf.result)
+            for closure in self._open_runs.values()
+            if not closure.leaf.observed and isinstance(closure.leaf.result, Failure)
+        ]
+        failures = [failure for failure in failures if not isinstance(failure, RunCancelled)]
+        if len(failures) == 1:
+            raise failures[0]
+        if failures:
+            raise ExceptionGroup("steps that nobody awaited failed", failures)
+
+
+def _name(node: Node) -> str:
+    labels = [leaf.label for leaf in open_leaves((node,))]
+    return ", ".join(labels[:5]) + (", ..." if len(labels) > 5 else "")  # noqa: PLR2004 - enough to recognise
+
+
+class _StepFailed(Exception):  # noqa: N818 - internal: carries a step's error to the end of the attempt
+    """A step failed and the attempt ends with it."""
+
+    def __init__(
+        self, leaf: Leaf, cause: Exception, *, retry_after: float | None = None, pause: bool = False
+    ) -> None:
+        super().__init__(str(cause))
+        self.leaf = leaf
+        self.cause = cause
+        self.retry_after = retry_after
+        self.pause = pause

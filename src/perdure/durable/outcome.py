@@ -1,0 +1,63 @@
+"""How errors cross the journal: terminal errors as failures, and back."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from perdure.exceptions import INTERNAL, RunCancelled, TerminalError
+from perdure.wire.messages import Failure, FailureMetadata
+
+__all__ = ["RUN_CANCELLED", "error_of", "failure_of", "is_run_cancelled", "terminal_of"]
+
+RUN_CANCELLED: Final = Failure(409, "perdure: the step was cancelled")
+"""How the completion of a cancelled step stands in the journal. The message is the mark: version 5 has no metadata."""
+
+
+def is_run_cancelled(failure: Failure) -> bool:
+    """Whether a step ended because it was cancelled."""
+    return failure.code == RUN_CANCELLED.code and failure.message == RUN_CANCELLED.message
+
+
+def failure_of(error: TerminalError) -> Failure:
+    """A terminal error as it is journaled."""
+    metadata = tuple(FailureMetadata(key, value) for key, value in error.metadata.items())
+    return Failure(error.code, error.message, metadata)
+
+
+def error_of(failure: Failure) -> TerminalError:
+    """The error that a journaled failure stands for."""
+    if is_run_cancelled(failure):
+        return RunCancelled()
+    return TerminalError(
+        failure.message,
+        code=failure.code or INTERNAL,
+        metadata={pair.key: pair.value for pair in failure.metadata},
+    )
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    leaves: list[BaseException] = []
+    for error in group.exceptions:
+        leaves.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    return leaves
+
+
+def terminal_of(error: BaseException) -> TerminalError | None:
+    """The terminal error that ends an invocation, or `None` when `error` does not.
+
+    A group ends it when all its leaves are terminal: the first leaf gives code and message, the others stand in the
+    metadata as `also.1`, `also.2`, ...
+    """
+    if isinstance(error, TerminalError):
+        return error
+    if not isinstance(error, BaseExceptionGroup):
+        return None
+    leaves = _leaves(error)
+    terminal = [leaf for leaf in leaves if isinstance(leaf, TerminalError)]
+    if len(terminal) != len(leaves):
+        return None
+    first, *others = terminal
+    if not others:
+        return first
+    also = {f"also.{number}": f"[{other.code}] {other.message}" for number, other in enumerate(others, 1)}
+    return TerminalError(first.message, code=first.code, metadata={**first.metadata, **also})

@@ -1,0 +1,336 @@
+"""The await tree: what a handler waits for, and when that is settled.
+
+A *leaf* stands for one notification of the journal (or, in layers above, for the end of a branch). A *combined* node
+joins children by one of the protocol's four combinators. Settling a leaf settles, bottom up and at once, every node that
+is decided by it:
+
+======================================  ===================================  ====================
+combinator                              settles when                         as
+======================================  ===================================  ====================
+FIRST_COMPLETED                         any child settled                    that child
+ALL_COMPLETED                           all children settled                 success
+FIRST_SUCCEEDED_OR_ALL_FAILED           any child succeeded, or all failed   success, or failure
+ALL_SUCCEEDED_OR_FIRST_FAILED           all succeeded, or any failed         success, or failure
+======================================  ===================================  ====================
+
+Settling is incremental: each node counts its open children, so that a thousand completions of a thousand-fold `gather`
+cost a thousand steps and not a million. A settled node leaves the parent lists of its open children, so that a leaf that
+is raced again and again (a signal in a loop) does not collect the dead.
+
+Nodes carry `waiters`, opaque to this module: the durable layer puts the parked branches there and gets them back when
+the node settles.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from perdure.wire.messages import CANCEL_SIGNAL, CombinatorType, Failure, Future, Result, SuspensionMessage
+
+__all__ = [
+    "FAILED",
+    "PENDING",
+    "SUCCEEDED",
+    "Combined",
+    "CompletionQueue",
+    "Leaf",
+    "Node",
+    "await_point",
+    "flat_suspension",
+    "open_leaves",
+]
+
+PENDING: Final = 0
+SUCCEEDED: Final = 1
+FAILED: Final = 2
+
+
+class Node:
+    """A point one can wait for.
+
+    Attributes:
+        state: `PENDING`, `SUCCEEDED` or `FAILED`.
+        parents: the nodes that are told when this one settles.
+        waiters: whatever the layer above wants back when this one settles.
+    """
+
+    __slots__ = ("parents", "state", "waiters")
+
+    def __init__(self) -> None:
+        self.state = PENDING
+        self.parents: list[Node] | None = None
+        self.waiters: list[Any] | None = None
+
+    def add_waiter(self, waiter: Any) -> None:
+        """Ask for `waiter` back when this node settles."""
+        if self.waiters is None:
+            self.waiters = [waiter]
+        else:
+            self.waiters.append(waiter)
+
+    def remove_waiter(self, waiter: Any) -> None:
+        """Take back `add_waiter`; nothing happens when it is not there."""
+        if self.waiters is not None and waiter in self.waiters:
+            self.waiters.remove(waiter)
+
+    def child_settled(self, child: Node) -> bool:
+        """Hear that a child settled; tell whether waiters of this node shall be woken."""
+        raise NotImplementedError
+
+    def _take_waiters(self, into: list[Any]) -> None:
+        if self.waiters is not None:
+            into.extend(self.waiters)
+            self.waiters = None
+
+    def _spread(self, into: list[Any]) -> list[Any]:
+        """Tell the parents, transitively; collect the waiters of every node that settled on the way."""
+        self._take_waiters(into)
+        if self.parents is None:
+            return into
+        stack: list[Node] = [self]
+        while stack:
+            node = stack.pop()
+            parents, node.parents = node.parents, None
+            for parent in parents or ():
+                if parent.child_settled(node):
+                    parent._take_waiters(into)
+                    if parent.state != PENDING:
+                        stack.append(parent)
+        return into
+
+
+class Leaf(Node):
+    """One notification: a completion (by number) or a signal (by index or name).
+
+    Attributes:
+        id: the completion id of a completion; 0 for signals and for what is no notification.
+        signal: the index or the name of a signal, else `None`.
+        result: what arrived, once it is settled.
+        command: index of the command that made it, -1 without one.
+        label: how to name it in an error message.
+        tag: a place for the layer above (the closure of a run).
+        observed: whether anybody awaited it, alone or in a combinator.
+        lost: whether it was given to a combinator that was decided without it.
+    """
+
+    __slots__ = ("command", "id", "label", "lost", "observed", "result", "signal", "tag")
+
+    def __init__(self, id: int, command: int = -1, label: str = "", signal: int | str | None = None) -> None:
+        self.state = PENDING
+        self.parents = None
+        self.waiters = None
+        self.id = id
+        self.signal = signal
+        self.result: Result | None = None
+        self.command = command
+        self.label = label
+        self.tag: Any = None
+        self.observed = False
+        self.lost = False
+
+    def settle(self, result: Result) -> list[Any]:
+        """The notification was delivered; returns the waiters of every node that is decided by it."""
+        self.result = result
+        self.state = FAILED if result.__class__ is Failure else SUCCEEDED
+        waiters = self.waiters
+        if self.parents is None:  # the usual case: one leaf, awaited by one branch
+            self.waiters = None
+            return waiters if waiters is not None else []
+        return self._spread([])
+
+    def __repr__(self) -> str:
+        return f"<{self.label or 'leaf'} {self.signal if self.signal is not None else self.id}>"
+
+
+class Combined(Node):
+    """Several nodes, joined by a combinator.
+
+    Attributes:
+        winner: index of the child that decided it, `None` while it is pending.
+    """
+
+    __slots__ = ("children", "combinator", "open", "winner")
+
+    def __init__(self, combinator: CombinatorType, children: Sequence[Node]) -> None:
+        super().__init__()
+        self.combinator = combinator
+        self.children = children
+        self.open = len(children)
+        self.winner: int | None = None
+        for index, child in enumerate(children):
+            if child.state != PENDING and self._count(child, index):
+                self._let_go()
+                return
+        if self.open == 0:
+            self.state = FAILED if combinator is CombinatorType.FIRST_SUCCEEDED_OR_ALL_FAILED else SUCCEEDED
+            return
+        for child in children:
+            if child.state == PENDING:
+                if child.parents is None:
+                    child.parents = [self]
+                else:
+                    child.parents.append(self)
+
+    def _count(self, child: Node, index: int | None) -> bool:
+        """Count a settled child; tell whether it decides this node."""
+        self.open -= 1
+        combinator = self.combinator
+        if combinator is CombinatorType.FIRST_COMPLETED:
+            self.state = child.state
+        elif combinator is CombinatorType.FIRST_SUCCEEDED_OR_ALL_FAILED:
+            if child.state == SUCCEEDED:
+                self.state = SUCCEEDED
+            elif self.open == 0:
+                self.state = FAILED
+        elif combinator is CombinatorType.ALL_SUCCEEDED_OR_FIRST_FAILED:
+            if child.state == FAILED:
+                self.state = FAILED
+            elif self.open == 0:
+                self.state = SUCCEEDED
+        elif self.open == 0:
+            self.state = SUCCEEDED
+        if self.state == PENDING:
+            return False
+        if index is None:
+            index = next(i for i, other in enumerate(self.children) if other is child)
+        self.winner = index
+        return True
+
+    def child_settled(self, child: Node) -> bool:
+        if self.state != PENDING or not self._count(child, None):
+            return False
+        if self.open:
+            self._let_go()
+        return True
+
+    def _let_go(self) -> None:
+        """This node is decided: what is still open has lost."""
+        for other in self.children:
+            if other.state != PENDING:
+                continue
+            for leaf in open_leaves((other,)):
+                leaf.lost = True
+            if other.parents is not None and self in other.parents:
+                other.parents.remove(self)
+
+
+class CompletionQueue(Node):
+    """Nodes in the order in which they settle; grows while it is read.
+
+    It counts as settled while something can be taken, and is pending again when all was taken.
+    """
+
+    __slots__ = ("_ready", "members")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.members: dict[Node, list[int]] = {}
+        self._ready: deque[tuple[int, Node]] = deque()
+
+    def push(self, node: Node, index: int) -> None:
+        """Add a node; `index` comes back with it."""
+        if node.state != PENDING:
+            self._ready.append((index, node))
+            self.state = SUCCEEDED
+            return
+        indices = self.members.get(node)
+        if indices is not None:
+            indices.append(index)
+            return
+        self.members[node] = [index]
+        if node.parents is None:
+            node.parents = [self]
+        else:
+            node.parents.append(self)
+
+    def take(self) -> tuple[int, Node]:
+        """The node that settled first of those not taken yet, with its index."""
+        taken = self._ready.popleft()
+        if not self._ready:
+            self.state = PENDING
+        return taken
+
+    def child_settled(self, child: Node) -> bool:
+        self._ready.extend((index, child) for index in self.members.pop(child))
+        self.state = SUCCEEDED
+        return True
+
+
+def open_leaves(nodes: Iterable[Node]) -> Iterator[Leaf]:
+    """Every undelivered leaf below `nodes`, each once, in tree order."""
+    seen: set[Node] = set()
+    stack = list(nodes)[::-1]
+    while stack:
+        node = stack.pop()
+        if node.state != PENDING or node in seen:
+            continue
+        seen.add(node)
+        if isinstance(node, Leaf):
+            yield node
+        elif isinstance(node, Combined):
+            stack.extend(reversed(node.children))
+        elif isinstance(node, CompletionQueue):
+            stack.extend(reversed(node.members))
+
+
+def _describe(combinator: CombinatorType, children: Iterable[Node]) -> Future | None:
+    completions: list[int] = []
+    signals: list[int] = []
+    names: list[str] = []
+    nested: list[Future] = []
+    for child in dict.fromkeys(children):
+        if child.state != PENDING:
+            continue
+        if isinstance(child, Leaf):
+            if isinstance(child.signal, str):
+                names.append(child.signal)
+            elif child.signal is not None:
+                signals.append(child.signal)
+            elif child.id:
+                completions.append(child.id)
+        elif isinstance(child, Combined):
+            future = _describe(child.combinator, child.children)
+            if future is not None:
+                nested.append(future)
+        elif isinstance(child, CompletionQueue):
+            future = _describe(CombinatorType.FIRST_COMPLETED, child.members)
+            if future is not None:
+                nested.append(future)
+    if not (completions or signals or names or nested):
+        return None
+    return Future(tuple(completions), tuple(signals), tuple(names), tuple(nested), combinator)
+
+
+def await_point(nodes: Sequence[Node], *, cancel: bool) -> Future | None:
+    """What `nodes` wait for, as version 7 describes it; `None` when nothing in the journal could end the wait.
+
+    Undelivered leaves only: restate-server compares the tree with every notification it ever stored, and resumes at once
+    what names a delivered one. `cancel` adds the cancel signal, which must be in no tree once it was delivered.
+    """
+    future = _describe(CombinatorType.FIRST_COMPLETED, nodes)
+    if future is None or not cancel:
+        return future
+    return Future(
+        future.waiting_completions,
+        (*future.waiting_signals, CANCEL_SIGNAL),
+        future.waiting_named_signals,
+        future.nested_futures,
+        CombinatorType.FIRST_COMPLETED,
+    )
+
+
+def flat_suspension(future: Future) -> SuspensionMessage:
+    """The same await point as versions 5 and 6 describe it: its leaves, flat, each once."""
+    completions: dict[int, None] = {}
+    signals: dict[int, None] = {}
+    names: dict[str, None] = {}
+    stack = [future]
+    while stack:
+        point = stack.pop()
+        completions.update(dict.fromkeys(point.waiting_completions))
+        signals.update(dict.fromkeys(point.waiting_signals))
+        names.update(dict.fromkeys(point.waiting_named_signals))
+        stack.extend(reversed(point.nested_futures))
+    return SuspensionMessage(tuple(completions), tuple(signals), tuple(names))
