@@ -218,13 +218,9 @@ def _choose(annotation: Any) -> Serde[Any]:
             case msgspec.inspect.NoneType():
                 return _NOTHING
         _check_readable(parts)
-        return JsonSerde[Any](
-            annotation,
-            nullable=_takes_none(parts[0]),
-            sorted_sets=any(
-                isinstance(part, msgspec.inspect.SetType | msgspec.inspect.FrozenSetType) for part in parts
-            ),
-        )
+        sets = any(isinstance(part, _SETS) for part in parts)
+        json = JsonSerde[Any](annotation, nullable=_takes_none(parts[0]), sorted_sets=sets)
+        return json  # pyright: ignore[reportReturnType] # it takes functions in slots for methods, and binds them again
     except (TypeError, NameError, AttributeError) as error:
         raise UsageError(
             f"values of type {type_name(annotation)} cannot be written as JSON: {error}. Use a builtin type, a "
