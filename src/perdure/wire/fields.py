@@ -16,7 +16,12 @@ Restate service protocol, `protocol.proto` in restatedev/sdk-shared-core.
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+import functools
+import types
+import typing
+from typing import Annotated, NamedTuple, Union, get_args, get_origin
+
+import msgspec
 
 __all__ = [
     "BOOL",
@@ -32,6 +37,8 @@ __all__ = [
     "Kind",
     "OneOf",
     "Presence",
+    "Row",
+    "rows",
 ]
 
 
@@ -108,3 +115,44 @@ class Flag(NamedTuple):
     """A boolean that travels in the flags of the frame header and not in the payload."""
 
     mask: int
+
+
+class Row(NamedTuple):
+    """One attribute of a message class as data.
+
+    `type` is the Python class of one value: `str` for `str | None`, `Header` for `tuple[Header, ...]`. For a `OneOf` it
+    is `object`; its arms name their classes.
+    """
+
+    attribute: str
+    rule: Field | OneOf | Flag
+    type: type
+
+
+@functools.cache
+def rows(cls: type[msgspec.Struct]) -> tuple[Row, ...]:
+    """The table of a message class, in the order of its attributes.
+
+    Raises:
+        TypeError: an attribute has no rule. That is a mistake in `perdure.wire.messages`.
+    """
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return tuple(_row(cls, attribute, hints[attribute]) for attribute in cls.__struct_fields__)
+
+
+def _row(cls: type[msgspec.Struct], attribute: str, hint: object) -> Row:
+    if get_origin(hint) is Annotated:
+        annotated, *metadata = get_args(hint)
+        for rule in metadata:
+            if isinstance(rule, Field | Flag):
+                return Row(attribute, rule, _value_type(annotated))
+            if isinstance(rule, OneOf):
+                return Row(attribute, rule, object)
+    raise TypeError(f"{cls.__name__}.{attribute} has no rule for the wire; annotate it with a Field, a OneOf or a Flag")
+
+
+def _value_type(hint: object) -> type:
+    if get_origin(hint) in {tuple, Union, types.UnionType}:
+        (hint,) = (argument for argument in get_args(hint) if argument not in {type(None), Ellipsis})
+    assert isinstance(hint, type)
+    return hint
