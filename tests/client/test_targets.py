@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Callable
 from urllib.parse import unquote
 
 import pytest
@@ -173,8 +174,7 @@ def test_awakeables_are_completed_by_their_id() -> None:
         lambda: WorkflowTarget("W", "\ud800", "eu").read("attach"),
     ],
 )
-def test_a_key_that_is_no_unicode_text_is_refused(read: object) -> None:
-    assert callable(read)
+def test_a_key_that_is_no_unicode_text_is_refused(read: Callable[[], Query]) -> None:
     with pytest.raises(UsageError, match="UTF-8"):
         read()
 

@@ -21,6 +21,7 @@ from urllib.parse import quote
 import msgspec
 
 from perdure.exceptions import UsageError
+from perdure.handlers.options import seconds
 
 __all__ = [
     "IdempotentTarget",
@@ -67,10 +68,7 @@ def milliseconds(delay: float | dt.timedelta) -> int:
     Raises:
         UsageError: when it is negative or not finite.
     """
-    seconds = delay.total_seconds() if isinstance(delay, dt.timedelta) else delay
-    if not (math.isfinite(seconds) and seconds >= 0):
-        raise UsageError(f"a delay is a number of seconds from 0 on, not {delay!r}")
-    return math.ceil(round(seconds * 1000, 6))
+    return math.ceil(round(seconds(delay, "delay") * 1000, 6))
 
 
 @dataclass(frozen=True)
