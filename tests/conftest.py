@@ -11,3 +11,10 @@ import pytest
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
     """Every async test runs on asyncio and on trio (module scope: Hypothesis refuses narrower fixtures)."""
     return request.param
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test that uses the fixture `restate_server`, so that the fast profile can leave it out."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "restate_server" in item.fixturenames:
+            item.add_marker("real_server")

@@ -88,6 +88,8 @@ def install_binary() -> Binary:
     with _lock(home.parent / f"{VERSION}.lock"):
         if cached := _binary_in(home):  # another process installed it while this one waited
             return Binary(cached, "cache")
+        for left in home.parent.glob(f".{VERSION}-*"):  # by an installer that was killed; a living one holds the lock
+            shutil.rmtree(left, ignore_errors=True)
         workshop = Path(tempfile.mkdtemp(prefix=f".{VERSION}-", dir=home.parent))
         try:
             _npm_install(workshop)

@@ -22,7 +22,7 @@ import signal
 import sys
 import time
 
-GRACE_SECONDS = 5.0
+GRACE_SECONDS = 2.0
 POLL_SECONDS = 0.05
 
 
