@@ -13,7 +13,12 @@ Whoever notices that nothing runs does this work: the branch that parks, the rea
 ends. There is no scheduler task, so a handler that replays never leaves its own task: a replayed step costs no trip
 through the event loop.
 
-**Who hears what.** The handler runs in a native scope that is shielded from its host. Only the reader hears that the
+**Who reads.** A parked branch that has nothing else to do reads the input itself, so that an answer that is here at once
+costs no trip through the loop either. As soon as the handler's task waits for anything else (a closure's I/O, a plain
+await, a peer that does not take our output) a *reader* task is started, and reads until the end of the attempt: input
+that nobody takes would stop every other stream of an HTTP/2 connection.
+
+**Who hears what.** The handler runs in a native scope that is shielded from its host. Only whoever reads hears that the
 host is cancelled (Ctrl-C, a server that shuts down) or that the peer is gone; it *fences* first and cancels the handler
 then. So nothing that unwinds can write to a journal that is no longer its own. Cancellation that reaches a parked
 branch any other way can only come from a native scope the user put around a durable await, which no journal knows; it
@@ -32,7 +37,7 @@ from __future__ import annotations
 import enum
 import math
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
 from typing import Any, Final, Protocol
 
 import anyio
@@ -135,6 +140,35 @@ class DriverBranch(Branch):
         self.event: anyio.Event | None = None
 
 
+class _Watched:
+    """Awaits the handler, and starts the reader as soon as its task waits for anything but input."""
+
+    __slots__ = ("_coroutine", "_driver")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], driver: Driver) -> None:
+        self._coroutine = coroutine
+        self._driver = driver
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        coroutine = self._coroutine
+        driver = self._driver
+        resume: Callable[[Any], Any] = coroutine.send
+        argument: Any = None
+        while True:
+            try:
+                trap = resume(argument)
+            except StopIteration:
+                return
+            if not driver._reading:
+                driver.start_reader()
+            try:
+                argument = yield trap
+            except BaseException as error:  # noqa: BLE001 - whatever the loop raises belongs to the handler
+                resume, argument = coroutine.throw, error
+            else:
+                resume = coroutine.send
+
+
 class Driver:
     """Runs one attempt.
 
@@ -168,6 +202,8 @@ class Driver:
         "_on_idle",
         "_open_runs",
         "_over",
+        "_reader",
+        "_reading",
         "_root",
         "_running",
         "_scope",
@@ -207,6 +243,8 @@ class Driver:
         self._sending = False
         self._closing = False
         self._over = False
+        self._reader = False
+        self._reading = False
         self._unstarted: dict[Leaf, Closure] = {}
         self._running: dict[Leaf, Closure] = {}
         self._open_runs: dict[Leaf, Closure] = {}
@@ -229,7 +267,7 @@ class Driver:
 
     # --- the attempt -----------------------------------------------------------------------------------------------
 
-    async def run(self, handler: Callable[[], Awaitable[None]]) -> End:
+    async def run(self, handler: Callable[[], Coroutine[Any, Any, None]]) -> End:
         """Read the journal, run `handler` as the root branch, and end the attempt.
 
         `handler` writes the output itself; an error that it raises fails the attempt.
@@ -251,7 +289,6 @@ class Driver:
         self.turns.grant()
         try:
             async with anyio.create_task_group() as self._tasks:
-                self._tasks.start_soon(self._read)
                 with anyio.CancelScope(shield=True) as self._scope:
                     await self._run_root(handler)
                 if not self._closing:
@@ -267,9 +304,9 @@ class Driver:
         assert machine.closed or self.end in {End.DISCONNECTED, End.CANCELLED}
         return self.end
 
-    async def _run_root(self, handler: Callable[[], Awaitable[None]]) -> None:
+    async def _run_root(self, handler: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
-            await handler()
+            await _Watched(handler(), self)
         except PerdureError as error:
             self._root_failed(error)
         except Exception as error:  # noqa: BLE001 - reported: it becomes the outcome of the attempt
@@ -384,6 +421,45 @@ class Driver:
             if not self._over:
                 self._fence(End.CANCELLED)
             raise
+
+    def start_reader(self) -> None:
+        """The handler's task waits for something else than input: from now on a task of its own reads."""
+        if not self._reader and self._tasks is not None and not self._over:
+            self._reader = True
+            self._tasks.start_soon(self._read)
+
+    async def _read_once(self) -> None:
+        """A parked branch reads: nothing else can happen meanwhile."""
+        if anyio.current_effective_deadline() != math.inf:
+            await self._foreign_scope("deadline")
+        scope = self._scope
+        assert scope is not None
+        scope.shield = False  # whoever reads hears the host's cancellation
+        self._reading = True
+        try:
+            data = await self._transport.receive()
+        except Disconnected:
+            self._fence(End.DISCONNECTED)
+            data = b""
+        except anyio.get_cancelled_exc_class():
+            scope.shield = True
+            self._reading = False
+            if anyio.current_effective_deadline() != math.inf:  # a scope inside the shield was cancelled
+                await self._foreign_scope("cancel scope or task group")
+            self._fence(End.CANCELLED)
+            raise
+        finally:
+            self._reading = False
+            scope.shield = True
+        if self.fenced:
+            await self._unwind()
+        try:
+            if data is None:
+                self.machine.receive_eof()
+            else:
+                self._feed(data)
+        except ProtocolError as error:
+            await self._fail_parked(error)
 
     async def _flush(self) -> None:
         """Send what the machine has written. Whoever is sending already takes it along."""
@@ -509,10 +585,8 @@ class Driver:
                 if self._delivered >= self._breathe_at:
                     await self._breathe()
                 return
-            branch.event = anyio.Event()
             if following is not None:
-                assert following.event is not None
-                following.event.set()
+                self._rouse(following)
             elif await self._idle(node):
                 continue
             if self.turns.holder is branch:
@@ -520,13 +594,21 @@ class Driver:
             await self._sleep_until_turn(branch)
             return
 
+    @staticmethod
+    def _rouse(branch: DriverBranch) -> None:
+        """Wake the task of a branch that was given the turn, if it sleeps."""
+        if branch.event is not None:
+            branch.event.set()
+
     async def _breathe(self) -> None:
         """Everything was here already: let the loop run now and then, with the turn held."""
         self._breathe_at = self._delivered + BREATHE_EVERY
         now = self._clock.monotonic()
         if now - self._yielded_at >= YIELD_EVERY:
             self._yielded_at = now
+            self._reading = True  # this wait is ours, and over at once
             await anyio.lowlevel.cancel_shielded_checkpoint()
+            self._reading = False
             if self.fenced:
                 await self._unwind()
 
@@ -550,16 +632,24 @@ class Driver:
             return False
         if machine.undelivered:
             return True
-        if not self._running:
-            if machine.input_closed:
-                await self._suspend()
-            elif self._on_idle is not None:
-                self._on_idle()
-        return False
+        if self._running:
+            return False
+        if machine.input_closed:
+            await self._suspend()
+            return False
+        if self._on_idle is not None:
+            self._on_idle()
+        if self._reader or len(self.turns.alive) > 1:
+            return False
+        if machine.version >= ProtocolVersion.V7 and not (isinstance(node, Leaf) and isinstance(node.tag, Closure)):
+            self.start_reader()  # this may take long: the runtime is told what is waited for
+            return False
+        await self._read_once()
+        return self.turns.holder is None
 
     async def _sleep_until_turn(self, branch: DriverBranch) -> None:
-        event = branch.event
-        assert event is not None
+        event = branch.event = anyio.Event()
+        self.start_reader()
         if self.fenced:
             await self._unwind()
         if anyio.current_effective_deadline() != math.inf:
@@ -576,6 +666,8 @@ class Driver:
             if not self.fenced:
                 await self._foreign_scope("cancel scope or task group")
             raise
+        finally:
+            branch.event = None
         if self.turns.holder is not branch:  # the fence woke us
             await self._unwind()
 
@@ -604,8 +696,7 @@ class Driver:
             self._tasks.start_soon(self._abort, error)
             return
         if following is not None:
-            assert following.event is not None
-            following.event.set()
+            self._rouse(following)
         elif machine.replaying:
             what = ", ".join(map(_name, self._parked_nodes()))
             self._tasks.start_soon(self._abort, machine.unreachable(f"waiting for {what}"))

@@ -94,6 +94,16 @@ class RetryPolicy:
             return longest if self.initial_interval else 0.0
         return min(delay, longest)
 
+    def tries_within(self, limit: float) -> int:
+        """How many tries at the beginning are followed by a pause of at most `limit` seconds; 0 when all of them are."""
+        for tries in range(1, 1000):
+            delay = self.next_delay(tries, 0)
+            if isinstance(delay, Exhausted):
+                return 0
+            if delay > limit:
+                return tries - 1
+        return 0
+
 
 def _check_number(name: str, value: float, *, at_least: float, unit: str = "") -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
