@@ -45,6 +45,7 @@ class InContext:
             return stop.value
         if self._on_suspend is not None:
             self._on_suspend()
+        resume: Callable[[Any], Any]
         while True:
             try:
                 answer = yield trap

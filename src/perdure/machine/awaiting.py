@@ -199,6 +199,7 @@ class Combined(Node):
         return True
 
     def child_settled(self, child: Node) -> bool:
+        """Count a child that settled; tell whether that decides this node."""
         if self.state != PENDING or not self._count(child, None):
             return False
         if self.open:
@@ -253,6 +254,7 @@ class CompletionQueue(Node):
         return taken
 
     def child_settled(self, child: Node) -> bool:
+        """Queue a child that settled; whoever reads the queue is woken."""
         self._ready.extend((index, child) for index in self.members.pop(child))
         self.state = SUCCEEDED
         return True

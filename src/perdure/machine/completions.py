@@ -84,7 +84,7 @@ class Completions:
         result = self._proposed.pop(id, None)
         if result is None:
             raise ProtocolError(f"the runtime acknowledged the result of run {id}, which was never proposed")
-        self._queue.append(completion(id, result))  # type: ignore[call-arg]  # every completion is (id, result)
+        self._queue.append(completion(id, result))
 
     def __len__(self) -> int:
         return len(self._queue)

@@ -14,7 +14,7 @@ import enum
 import heapq
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 import anyio
 
@@ -243,7 +243,7 @@ class InMemoryRuntime:
         if self._cut:
             raise Disconnected
         for message in messages:
-            handle = _HANDLERS.get(type(message))
+            handle = self._HANDLERS.get(type(message))
             if isinstance(message, Command):
                 self.journal.append(message)
             if handle is not None:
@@ -366,26 +366,25 @@ class InMemoryRuntime:
     def _on_hint(self, message: AwaitingOnMessage) -> None:
         self.hints.append(message)
 
-
-_HANDLERS: Final[dict[type[Message], Callable[..., None]]] = {
-    ProposeRunCompletionMessage: InMemoryRuntime._on_propose,
-    RunCommand: InMemoryRuntime._on_run,
-    SleepCommand: InMemoryRuntime._on_sleep,
-    SetStateCommand: InMemoryRuntime._on_set_state,
-    ClearStateCommand: InMemoryRuntime._on_clear_state,
-    ClearAllStateCommand: InMemoryRuntime._on_clear_all,
-    GetLazyStateCommand: InMemoryRuntime._on_get_state,
-    GetLazyStateKeysCommand: InMemoryRuntime._on_get_keys,
-    CallCommand: InMemoryRuntime._on_call,
-    OneWayCallCommand: InMemoryRuntime._on_one_way_call,
-    AttachInvocationCommand: InMemoryRuntime._on_attach,
-    GetInvocationOutputCommand: InMemoryRuntime._on_get_output,
-    GetPromiseCommand: InMemoryRuntime._on_get_promise,
-    PeekPromiseCommand: InMemoryRuntime._on_peek_promise,
-    CompletePromiseCommand: InMemoryRuntime._on_complete_promise,
-    OutputCommand: InMemoryRuntime._on_output,
-    EndMessage: InMemoryRuntime._on_end,
-    SuspensionMessage: InMemoryRuntime._on_suspension,
-    ErrorMessage: InMemoryRuntime._on_error,
-    AwaitingOnMessage: InMemoryRuntime._on_hint,
-}
+    _HANDLERS: ClassVar[dict[type[Message], Callable[..., None]]] = {
+        ProposeRunCompletionMessage: _on_propose,
+        RunCommand: _on_run,
+        SleepCommand: _on_sleep,
+        SetStateCommand: _on_set_state,
+        ClearStateCommand: _on_clear_state,
+        ClearAllStateCommand: _on_clear_all,
+        GetLazyStateCommand: _on_get_state,
+        GetLazyStateKeysCommand: _on_get_keys,
+        CallCommand: _on_call,
+        OneWayCallCommand: _on_one_way_call,
+        AttachInvocationCommand: _on_attach,
+        GetInvocationOutputCommand: _on_get_output,
+        GetPromiseCommand: _on_get_promise,
+        PeekPromiseCommand: _on_peek_promise,
+        CompletePromiseCommand: _on_complete_promise,
+        OutputCommand: _on_output,
+        EndMessage: _on_end,
+        SuspensionMessage: _on_suspension,
+        ErrorMessage: _on_error,
+        AwaitingOnMessage: _on_hint,
+    }
