@@ -219,8 +219,9 @@ def _choose(annotation: Any) -> Serde[Any]:
                 return _NOTHING
         _check_readable(parts)
         sets = any(isinstance(part, _SETS) for part in parts)
-        json = JsonSerde[Any](annotation, nullable=_takes_none(parts[0]), sorted_sets=sets)
-        return json  # pyright: ignore[reportReturnType] # it takes functions in slots for methods, and binds them again
+        null = _takes_none(parts[0])
+        # pyright takes functions in slots for methods, and binds them once more.
+        return JsonSerde[Any](annotation, nullable=null, sorted_sets=sets)  # pyright: ignore[reportReturnType]
     except (TypeError, NameError, AttributeError) as error:
         raise UsageError(
             f"values of type {type_name(annotation)} cannot be written as JSON: {error}. Use a builtin type, a "
