@@ -1,0 +1,121 @@
+"""What is checked, and how to run it.
+
+``nox`` alone checks everything that a change must pass, on the Python that runs nox. Further sessions are asked for by
+name: ``nox -l`` lists them. Another Python: ``nox -s tests-3.13``, where the interpreter is found; with pyenv, whose
+versions are found only when they are selected, ``PYENV_VERSION=3.11.7:3.13.0 nox -s tests-3.13``. What stands behind
+``--`` goes to pytest: ``nox -s tests -- -k wire``.
+
+If the variable PERDURE_REPORTS names a folder, each pytest run leaves a JUnit file there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"
+nox.options.error_on_external_run = True
+nox.options.reuse_existing_virtualenvs = True
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+PYTHONS = sorted({"3.11", "3.12", "3.13", THIS_PYTHON}, key=lambda version: tuple(map(int, version.split("."))))
+
+nox.options.sessions = ["lint", "types", f"tests-{THIS_PYTHON}"]
+
+
+def groups(*names: str) -> tuple[str, ...]:
+    """Return the requirements of the dependency groups; pip below 25.1 cannot read them itself."""
+    return nox.project.dependency_groups(PROJECT, *names)
+
+
+def report(session: nox.Session) -> list[str]:
+    """Return the option that makes pytest write its JUnit file, if a folder for it was named."""
+    folder = os.environ.get("PERDURE_REPORTS")
+    return [f"--junitxml={Path(folder).absolute() / session.name}.xml"] if folder else []
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, names, imports, formatting; missing checkpoints in the layers that run user code."""
+    session.install(*groups("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Two type checkers, and the completeness of the public types of the installed package."""
+    session.install(".", "nox", *groups("test", "types"))
+    python = f"{session.bin}/python"
+    session.run("mypy")
+    # Without the interpreter's path pyright looks at the machine's own packages and misses errors.
+    session.run("pyright", "--pythonpath", python)
+    session.run("pyright", "--pythonpath", python, "--verifytypes", "perdure", "--ignoreexternal")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """The test suite against the installed wheel."""
+    session.install(".", *groups("test"))
+    session.run("pytest", *report(session), *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Branch coverage of the test suite, processes started by tests included."""
+    session.install(".", *groups("test"))
+    environment = {"COVERAGE_PROCESS_START": str(Path("pyproject.toml").absolute())}
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs, env=environment)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
+
+
+WRONG_PROGRAM = """\
+import trio
+
+async def greet(name: str) -> None: ...
+
+async def main() -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(greet, 1)
+"""
+
+
+@nox.session(reuse_venv=False)
+def trio_typing(session: nox.Session) -> None:
+    """Why trio-typing is not used: installed, it hides trio's own types; with its plugin, mypy crashes.
+
+    The session fails when one of the two is no longer so, which is a reason to think again.
+    """
+    folder = Path(session.create_tmp())
+    program = folder / "program.py"
+    program.write_text(WRONG_PROGRAM)
+    with_plugin = folder / "plugin.ini"
+    with_plugin.write_text("[mypy]\nplugins = trio_typing.plugin\n")
+    plain = folder / "plain.ini"
+    plain.write_text("[mypy]\n")
+
+    def mypy(config: Path, *codes: int) -> str:
+        options = ("--strict", "--no-incremental", f"--config-file={config}", str(program))
+        output = session.run("mypy", *options, silent=True, success_codes=codes)
+        assert isinstance(output, str)
+        return output
+
+    session.install(*[name for name in groups("types") if name.startswith("mypy")], "trio")
+    found = 'Argument 1 to "start_soon" of "Nursery" has incompatible type'
+    if found not in mypy(plain, 0, 1):
+        session.error("mypy no longer finds the wrong argument with trio's own types")
+    session.install("trio-typing[mypy]")
+    if found in mypy(plain, 0, 1, 2):
+        session.error("trio's own types are no longer hidden by an installed trio-typing")
+    crashed = mypy(with_plugin, 0, 1, 2)
+    if "INTERNAL ERROR" not in crashed:
+        session.error(f"mypy no longer crashes with the plugin of trio-typing; it says:\n{crashed}")
+    session.log("trio-typing still hides trio's own types, and its plugin still crashes mypy")
