@@ -95,14 +95,37 @@ class Context(Combining, Protocol):
     @overload
     def run(
         self,
+        fn: Callable[[*Ts], Any],
+        /,
+        *args: *Ts,
+        returns: TypeForm[T],
+        name: str | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: float | timedelta | None = None,
+        serde: Serde[T] | None = None,
+    ) -> DurableFuture[T]: ...
+
+    @overload
+    def run(
+        self,
+        fn: Callable[[*Ts], Any],
+        /,
+        *args: *Ts,
+        serde: Serde[T],
+        name: str | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: float | timedelta | None = None,
+    ) -> DurableFuture[T]: ...
+
+    @overload
+    def run(
+        self,
         fn: Callable[[*Ts], Awaitable[T]],
         /,
         *args: *Ts,
         name: str | None = None,
         retry: RetryPolicy | None = None,
         timeout: float | timedelta | None = None,
-        returns: TypeForm[T] = ...,
-        serde: Serde[T] | None = None,
     ) -> DurableFuture[T]: ...
 
     @overload
@@ -114,8 +137,6 @@ class Context(Combining, Protocol):
         name: str | None = None,
         retry: RetryPolicy | None = None,
         timeout: float | timedelta | None = None,
-        returns: TypeForm[T] = ...,
-        serde: Serde[T] | None = None,
     ) -> DurableFuture[T]: ...
 
     def run(
