@@ -96,25 +96,18 @@ class EndpointProcess:
             HarnessError: it ended, or did not answer within `timeout` seconds; the message ends with what it printed.
             RuntimeError: it runs already.
         """
-        if self._process is not None:
-            if self._process.returncode is None:
-                raise RuntimeError("this endpoint is running already")
-            self._process.end()
+        if self._process is not None and self._process.returncode is None:
+            raise RuntimeError("this endpoint is running already")
         if self._directory is None:
             self._directory = Path(tempfile.mkdtemp(prefix="perdure-endpoint-"))
-        if self._port is not None:
-            self._start_on(self._port, timeout)
-            return
-        for attempt in range(1, _TRIES + 1):
-            (port,) = free_ports(1)
-            try:
-                self._start_on(port, timeout)
-            except _PortTakenError as error:
-                if attempt == _TRIES:
-                    raise HarnessError(f"the endpoint found its port taken {_TRIES} times") from error
+        try:
+            if self._port is not None:
+                self._start_on(self._port, timeout)
             else:
-                self._port = port
-                return
+                self._port = self._start_anywhere(timeout)
+        except BaseException:
+            self.stop()
+            raise
 
     def terminate(self, grace: float = 10.0) -> int:
         """Send SIGTERM, wait up to `grace` seconds, then SIGKILL; return how it ended."""
@@ -143,22 +136,32 @@ class EndpointProcess:
             raise RuntimeError("this endpoint was not started")
         return self._process
 
+    def _start_anywhere(self, timeout: float) -> int:
+        for _ in range(_TRIES):
+            (port,) = free_ports(1)
+            try:
+                self._start_on(port, timeout)
+            except _PortTakenError:
+                continue
+            return port
+        raise HarnessError(f"the endpoint found its port taken {_TRIES} times")
+
     def _start_on(self, port: int, timeout: float) -> None:
         assert self._directory is not None
         command = [part.replace(BIND, f"{HOST}:{port}") for part in self.command]
+        if self._process is not None:
+            self._process.end()  # an earlier run or try; also lets its watchdog go
         process = ChildProcess(
-            command, log=self._directory / "endpoint.log", env=self._env, cwd=self._cwd, directory=self._directory
+            command, log=self._directory / f"{port}.log", env=self._env, cwd=self._cwd, directory=self._directory
         )
         self._process = process
         deadline = time.monotonic() + timeout
         while not speaks_http2(port):
             if process.returncode is not None:
-                process.kill()
                 if self._port is None and _PORT_TAKEN in process.text().lower():
                     raise _PortTakenError
                 raise HarnessError(f"the endpoint ended with {process.returncode}; it printed:\n{process.tail()}")
             if time.monotonic() > deadline:
-                process.kill()
                 printed = process.tail()
                 raise HarnessError(f"nothing answered HTTP/2 on port {port} within {timeout} s; it printed:\n{printed}")
             time.sleep(POLL_SECONDS)
