@@ -37,7 +37,7 @@ from __future__ import annotations
 import enum
 import math
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
 from typing import Any, Final, Protocol
 
 import anyio
@@ -60,10 +60,11 @@ from perdure.exceptions import (
     ProtocolError,
     RetryableError,
     RunCancelled,
+    SerdeError,
     TerminalError,
     UsageError,
 )
-from perdure.machine.awaiting import PENDING, Combined, Leaf, Node, open_leaves
+from perdure.machine.awaiting import PENDING, Combined, Leaf, Node, Relay, open_leaves
 from perdure.machine.invocation import Invocation
 from perdure.machine.retry import Exhausted, RetryPolicy
 from perdure.wire.messages import CombinatorType, ErrorBehavior, Failure, Message, Value
@@ -85,6 +86,8 @@ HINT_AFTER: Final = 0.02
 
 _DEFAULT_RETRY: Final = RetryPolicy()
 _BROKEN: Final = (JournalMismatchError, ProtocolError)
+_NOT_RETRIED: Final = (UsageError, SerdeError, FailError, PauseError, JournalMismatchError)
+"""What a closure may raise that trying it again does not mend: it fails the attempt."""
 
 
 class Disconnected(Exception):  # noqa: N818 - not an error of anybody: the peer is gone
@@ -182,6 +185,7 @@ class Driver:
 
     Attributes:
         fenced: whether the attempt is over, so that nothing durable happens any more.
+        delivering: whether a notification is being delivered, so that commands are issued for no branch.
         end: how it ended, once it has.
         failure: the error it failed with, if it did.
     """
@@ -202,6 +206,7 @@ class Driver:
         "_on_idle",
         "_open_runs",
         "_over",
+        "_owed",
         "_reader",
         "_reading",
         "_root",
@@ -209,10 +214,10 @@ class Driver:
         "_scope",
         "_sending",
         "_tasks",
-        "_to_cancel",
         "_transport",
         "_unstarted",
         "_yielded_at",
+        "delivering",
         "end",
         "failure",
         "fenced",
@@ -249,7 +254,7 @@ class Driver:
         self._running: dict[Leaf, Closure] = {}
         self._open_runs: dict[Leaf, Closure] = {}
         self._calls: list[tuple[Leaf, Leaf]] = []
-        self._to_cancel: dict[Leaf, None] = {}
+        self._owed: list[Node] = []
         self._cancel_seen = False
         self._cancel_pending = False
         self._finishing = False
@@ -257,6 +262,7 @@ class Driver:
         self._delivered = 0
         self._breathe_at = BREATHE_EVERY
         self._yielded_at = 0.0
+        self.delivering = False
         self.fenced = False
         self.end: End | None = None
         self.failure: BaseException | None = None
@@ -490,6 +496,15 @@ class Driver:
             return branch
         raise UsageError(self._misuse())
 
+    def check_not_over(self) -> None:
+        """Tell code that goes on after its handler has ended.
+
+        Raises:
+            UsageError: the attempt is not merely being unwound, it has ended.
+        """
+        if self._over:
+            raise UsageError(self._misuse())
+
     def _misuse(self) -> str:
         where = user_location()
         place = f" ({where})" if where else ""
@@ -513,12 +528,14 @@ class Driver:
             branch = turns.grant()
             if branch is not None:
                 return branch
-            woken: Any = machine.deliver()
+            self.delivering = True
+            try:
+                woken: Any = machine.deliver()
+            finally:
+                self.delivering = False
             if woken is None:
                 return None
             self._delivered += 1
-            if self._to_cancel:
-                self._cancel_calls()
             if woken:
                 if len(woken) == 1:
                     turns.wake(woken[0], Wake.VALUE)
@@ -783,7 +800,7 @@ class Driver:
         except _StepFailed as failed:
             self._running.pop(closure.leaf, None)
             await self._abort(failed)
-        except (UsageError, FailError, PauseError, JournalMismatchError) as error:
+        except _NOT_RETRIED as error:
             self._running.pop(closure.leaf, None)
             await self._abort(error)
         else:
@@ -827,7 +844,7 @@ class Driver:
                     continue
                 try:
                     return Value(await closure.try_once(on_suspend))
-                except (UsageError, FailError, PauseError, JournalMismatchError):
+                except _NOT_RETRIED:
                     raise
                 except Exception as caught:  # noqa: BLE001 - the retry policy decides, nothing is lost
                     error = caught
@@ -886,8 +903,7 @@ class Driver:
         calls, self._calls = self._calls, []
         for id_leaf, leaf in calls:
             if leaf.state == PENDING:
-                self._to_cancel[id_leaf] = None
-        self._cancel_calls()
+                self.owe(id_leaf, self._cancel_call(id_leaf))
         for closure in self._open_runs.values():
             if closure.leaf.state == PENDING:
                 closure.cancel()
@@ -901,12 +917,14 @@ class Driver:
         if self.turns.wake(root, Wake.ERROR, InvocationCancelled()):
             self._cancel_pending = False
 
-    def _cancel_calls(self) -> None:
-        """Cancel marked calls whose ids are known, in the order of their commands."""
-        for id_leaf in [leaf for leaf in self._to_cancel if leaf.state != PENDING]:
-            del self._to_cancel[id_leaf]
-            result = id_leaf.result
-            self.machine.cancel(getattr(result, "id", ""))
+    def _cancel_call(self, id_leaf: Leaf) -> Callable[[], None]:
+        return lambda: self.machine.cancel(getattr(id_leaf.result, "id", ""))
+
+    def owe(self, leaf: Leaf, act: Callable[[], None]) -> None:
+        """Do something durable as soon as `leaf` is delivered, or now. The handler does not end before."""
+        relay = Relay(leaf, act)
+        if relay.state == PENDING:
+            self._owed.append(relay)
 
     def take_cancel(self) -> bool:
         """Whether a cancellation is pending; it is taken by whoever raises it."""
@@ -915,11 +933,11 @@ class Driver:
 
     # --- the end of the handler ------------------------------------------------------------------------------------
 
-    async def finish(self) -> None:
+    async def finish(self, *, stop: bool = False) -> None:
         """Leave the handler's block: every step made in it is executed or cancelled, every marked call is cancelled.
 
         A step that nobody awaited is still executed, and its failure is the handler's. A step that was given to a
-        combinator and lost is cancelled, and so is every step when the handler was cancelled.
+        combinator and lost is cancelled, and so is every step when the handler was cancelled, or failed (`stop`).
 
         Raises:
             TerminalError: the one step that nobody awaited and that failed.
@@ -931,12 +949,12 @@ class Driver:
         self._finishing = True
         while True:
             unsettled = [closure for closure in self._open_runs.values() if closure.leaf.state == PENDING]
-            stopped = [closure for closure in unsettled if closure.cancelled or closure.leaf.lost]
+            stopped = [closure for closure in unsettled if stop or closure.cancelled or closure.leaf.lost]
             for closure in stopped:
                 closure.cancel()
                 self._unstarted.pop(closure.leaf, None)
             awaited: list[Node] = [closure.leaf for closure in unsettled if closure not in stopped]
-            awaited.extend(self._to_cancel)
+            awaited.extend(node for node in self._owed if node.state == PENDING)
             if not awaited:
                 break
             await self._wait(branch, Combined(CombinatorType.ALL_COMPLETED, awaited))
@@ -945,6 +963,8 @@ class Driver:
             if closure.running:
                 closure.ended = anyio.Event()
                 await closure.ended.wait()
+        if stop:
+            return
         failures = [
             error_of(closure.leaf.result)
             for closure in self._open_runs.values()

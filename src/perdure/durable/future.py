@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar, cast
 from perdure.durable.driver import Driver
 from perdure.durable.outcome import error_of, is_run_cancelled
 from perdure.exceptions import InvocationCancelled
-from perdure.machine.awaiting import PENDING, Leaf, Node
+from perdure.machine.awaiting import PENDING, Leaf, Node, Relay
 from perdure.wire.messages import Failure, Result
 
 __all__ = ["Awakeable", "CallFuture", "DurableFuture", "JournalFuture", "RunFuture"]
@@ -94,9 +94,9 @@ class JournalFuture(DurableFuture[T_co]):
 
     __slots__ = ("_decode",)
 
-    def __init__(self, driver: Driver, leaf: Leaf, decode: Callable[[Result], T_co]) -> None:
+    def __init__(self, driver: Driver, leaf: Leaf | Relay, decode: Callable[[Result], T_co]) -> None:
         self._driver = driver
-        self._node = leaf
+        self._node: Node = leaf
         self._value = _UNREAD
         self._error = None
         self._decode = decode

@@ -24,7 +24,7 @@ the node settles.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from perdure.wire.messages import CANCEL_SIGNAL, CombinatorType, Failure, Future, Result, SuspensionMessage
@@ -37,6 +37,7 @@ __all__ = [
     "CompletionQueue",
     "Leaf",
     "Node",
+    "Relay",
     "await_point",
     "flat_suspension",
     "open_leaves",
@@ -260,6 +261,49 @@ class CompletionQueue(Node):
         return True
 
 
+class Relay(Node):
+    """One node after another: when the first settles, `then` is called, and what it returns is waited for next.
+
+    `then` runs while the notification is being delivered, before anybody gets the turn, so that a command it issues has
+    a fixed place. It returns the next leaf, or `None` when there is nothing more to wait for.
+
+    Attributes:
+        target: what is waited for now.
+        result: of the last leaf, once it is settled.
+    """
+
+    __slots__ = ("_then", "result", "target")
+
+    def __init__(self, first: Leaf, then: Callable[[], Leaf | None]) -> None:
+        super().__init__()
+        self.target = first
+        self.result: Result | None = None
+        self._then: Callable[[], Leaf | None] | None = then
+        if first.state == PENDING:
+            self._follow(first)
+        else:
+            self.child_settled(first)
+
+    def _follow(self, leaf: Leaf) -> None:
+        self.target = leaf
+        if leaf.parents is None:
+            leaf.parents = [self]
+        else:
+            leaf.parents.append(self)
+
+    def child_settled(self, child: Node) -> bool:
+        """Go on with the next node, or settle as the last one did."""
+        then, self._then = self._then, None
+        following = then() if then is not None and child.state == SUCCEEDED else None
+        if following is not None and following.state == PENDING:
+            self._follow(following)
+            return False
+        last = following if following is not None else self.target
+        self.result = last.result
+        self.state = last.state
+        return True
+
+
 def open_leaves(nodes: Iterable[Node]) -> Iterator[Leaf]:
     """Every undelivered leaf below `nodes`, each once, in tree order."""
     seen: set[Node] = set()
@@ -275,6 +319,8 @@ def open_leaves(nodes: Iterable[Node]) -> Iterator[Leaf]:
             stack.extend(reversed(node.children))
         elif isinstance(node, CompletionQueue):
             stack.extend(reversed(node.members))
+        elif isinstance(node, Relay):
+            stack.append(node.target)
 
 
 def _describe(combinator: CombinatorType, children: Iterable[Node]) -> Future | None:
@@ -282,9 +328,10 @@ def _describe(combinator: CombinatorType, children: Iterable[Node]) -> Future | 
     signals: list[int] = []
     names: list[str] = []
     nested: list[Future] = []
-    for child in dict.fromkeys(children):
-        if child.state != PENDING:
+    for node in dict.fromkeys(children):
+        if node.state != PENDING:
             continue
+        child = node.target if isinstance(node, Relay) else node
         if isinstance(child, Leaf):
             if isinstance(child.signal, str):
                 names.append(child.signal)

@@ -1,0 +1,217 @@
+"""Answering a runtime: health, discovery and invocations, over any server.
+
+What is said here holds for every shell: ASGI adds only how requests look (`perdure.asgi`).
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+import msgspec
+
+from perdure.durable.driver import Disconnected, Driver, End
+from perdure.exceptions import IdentityError, PerdureError, ProtocolError
+from perdure.handlers.attempt import run_attempt
+from perdure.machine.invocation import Invocation
+from perdure.wire import manifest
+from perdure.wire.identity import IdentityVerifier, request_target
+from perdure.wire.manifest import ProtocolMode, UnacceptableManifestError
+from perdure.wire.versions import ProtocolVersion, parse_content_type
+
+if TYPE_CHECKING:
+    from perdure.handlers.environment import Environment
+    from perdure.handlers.exchange import Exchange
+    from perdure.handlers.registry import BoundHandler, Registry
+
+__all__ = ["Responder", "server_header"]
+
+_log: Final = logging.getLogger("perdure.endpoint")
+_CONTENT_TYPE: Final = b"content-type"
+_INVOKE_PARTS: Final = 3
+CLOSE_WITHIN: Final = 10.0
+"""Seconds the peer has, after the last message, to end its side of a stream."""
+
+
+def server_header() -> tuple[str, str]:
+    """The header that every answer carries: which SDK this is."""
+    return ("x-restate-server", f"perdure/{importlib.metadata.version('perdure')}")
+
+
+class Responder:
+    """Answers the requests of runtimes.
+
+    Args:
+        registry: what is offered.
+        environment: shared by its attempts.
+        identity: refuses requests that are not signed; `None` accepts all.
+    """
+
+    def __init__(self, registry: Registry, environment: Environment, identity: IdentityVerifier | None = None) -> None:
+        self._registry = registry
+        self._environment = environment
+        self._identity = identity
+        self._server = server_header()
+
+    async def handle(self, exchange: Exchange, mode: ProtocolMode) -> None:
+        """Answer one request.
+
+        Args:
+            exchange: the request.
+            mode: whether request and answer flow at the same time (`BIDI_STREAM`), or the answer begins when the request
+                has ended (`REQUEST_RESPONSE`).
+        """
+        target = request_target(exchange.path)
+        if target == exchange.path and target.rpartition("/")[2] == "health":
+            await self._answer(exchange, 200, b'{"status":"ok"}', "application/json")
+            return
+        if self._identity is not None:
+            try:
+                self._identity.verify(exchange.headers, exchange.path, now=time.time())
+            except IdentityError as error:
+                _log.warning("refused a request to %s: %s", exchange.path, error)
+                await self._refuse(exchange, 401, str(error))
+                return
+        if target == "/discover":
+            await self._discover(exchange, mode)
+            return
+        _, *parts = target.split("/")
+        if len(parts) == _INVOKE_PARTS and parts[0] == "invoke":
+            await self._invoke(exchange, mode, parts[1], parts[2])
+            return
+        await self._refuse(
+            exchange, 404, f"there is nothing at {exchange.path}: a runtime asks for /discover and /invoke/..., people for /health"
+        )
+
+    # --- discovery -------------------------------------------------------------------------------------------------
+
+    async def _discover(self, exchange: Exchange, mode: ProtocolMode) -> None:
+        if exchange.method != "GET":
+            await self._refuse(exchange, 405, "discovery is a GET request")
+            return
+        try:
+            version = manifest.negotiate(_header(exchange, b"accept"))
+        except UnacceptableManifestError as error:
+            await self._refuse(exchange, 415, str(error))
+            return
+        try:
+            found = self._registry.manifest(mode)
+            left_out = manifest.left_out(found, version)
+        except PerdureError as error:
+            _log.exception("the manifest cannot be made")
+            await self._refuse(exchange, 500, str(error))
+            return
+        if left_out:
+            _log.warning(
+                "the runtime reads manifests of version %d at most, which cannot say %s: these options have no effect there",
+                version,
+                ", ".join(left_out),
+            )
+        await self._answer(exchange, 200, manifest.encode(found, version), manifest.content_type(version))
+
+    # --- invocations -----------------------------------------------------------------------------------------------
+
+    async def _invoke(self, exchange: Exchange, mode: ProtocolMode, service: str, handler: str) -> None:
+        if exchange.method != "POST":
+            await self._refuse(exchange, 405, "an invocation is a POST request")
+            return
+        bound = self._registry.lookup(service, handler)
+        if bound is None:
+            what = "handler" if service in self._registry.services else "service"
+            await self._refuse(
+                exchange, 404, f"this endpoint has no {what} {service}/{handler}: register the deployment that has it"
+            )
+            return
+        content_type = _header(exchange, _CONTENT_TYPE)
+        try:
+            version = parse_content_type(content_type or "")
+        except ProtocolError as error:
+            await self._refuse(exchange, 415, str(error))
+            return
+        await exchange.respond(200, [("content-type", version.content_type), self._server])
+        await self._run(exchange, mode, bound, version)
+
+    async def _run(
+        self, exchange: Exchange, mode: ProtocolMode, bound: BoundHandler[Any], version: ProtocolVersion
+    ) -> None:
+        transport = _WholeRequest(exchange) if mode is ProtocolMode.REQUEST_RESPONSE else exchange
+        driver = Driver(Invocation(version), transport, clock=self._environment.clock)
+        end = await run_attempt(bound, driver, self._environment)
+        if end in {End.DISCONNECTED, End.CANCELLED}:
+            return  # nobody listens any more, or the stream is broken off: no proper end for it
+        await _until_closed(exchange, already=driver.machine.input_closed)
+        await exchange.finish()
+
+    # --- answers ---------------------------------------------------------------------------------------------------
+
+    async def _refuse(self, exchange: Exchange, status: int, message: str) -> None:
+        body = msgspec.json.encode({"code": status, "message": message})
+        await self._answer(exchange, status, body, "application/json")
+
+    async def _answer(self, exchange: Exchange, status: int, body: bytes, content_type: str) -> None:
+        await _until_closed(exchange)
+        headers = [("content-type", content_type), ("content-length", str(len(body))), self._server]
+        await exchange.respond(status, headers)
+        await exchange.send(body)
+        await exchange.finish()
+
+
+class _WholeRequest:
+    """An exchange whose request is read to its end before anything is answered."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._read = False
+
+    async def receive(self) -> bytes | None:
+        if self._read:
+            return await self._exchange.receive()
+        pieces: list[bytes] = []
+        while (piece := await self._exchange.receive()) is not None:
+            pieces.append(piece)
+        self._read = True
+        self._exchange = _AfterEnd(self._exchange)  # type: ignore[assignment]  # only receive and send are used
+        return b"".join(pieces)
+
+    async def send(self, data: bytes) -> None:
+        await self._exchange.send(data)
+
+
+class _AfterEnd:
+    """An exchange that tells the end of its request once more: it was read before anybody asked for it."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._told = False
+
+    async def receive(self) -> bytes | None:
+        if not self._told:
+            self._told = True
+            return None
+        return await self._exchange.receive()
+
+    async def send(self, data: bytes) -> None:
+        await self._exchange.send(data)
+
+
+async def _until_closed(exchange: Exchange, *, already: bool = False) -> None:
+    """Wait for the end of the request: servers mind input that arrives after the answer has ended."""
+    if already:
+        return
+    with anyio.move_on_after(CLOSE_WITHIN):
+        try:
+            while await exchange.receive() is not None:
+                pass
+        except Disconnected:
+            return
+
+
+def _header(exchange: Exchange, name: bytes) -> str | None:
+    for key, value in exchange.headers:
+        if key.lower() == name:
+            return value.decode("latin-1")
+    return None

@@ -1,0 +1,47 @@
+"""What all attempts of one endpoint share: its registry, middleware, the application's own objects, the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from perdure.durable.clock import Clock, SystemClock
+from perdure.handlers.middleware import Middleware
+from perdure.handlers.steps import Steps
+
+if TYPE_CHECKING:
+    from perdure.handlers.registry import BoundHandler, Registry
+
+__all__ = ["Environment"]
+
+
+class Environment:
+    """Shared by the attempts of one endpoint.
+
+    Args:
+        registry: the services, and how handlers are called.
+        middleware: entered around attempts and steps, the first outermost.
+        clock: where attempts read the time.
+        app: what the lifespan yielded; it may be set later.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        middleware: Sequence[Middleware] = (),
+        clock: Clock | None = None,
+        app: Any = None,
+    ) -> None:
+        self.registry = registry
+        self.middleware = tuple(middleware)
+        self.clock: Clock = clock if clock is not None else SystemClock()
+        self.app = app
+        self._steps: dict[BoundHandler[Any], Steps] = {}
+
+    def steps_of(self, bound: BoundHandler[Any]) -> Steps:
+        """The step functions of a handler, as they become known."""
+        steps = self._steps.get(bound)
+        if steps is None:
+            steps = self._steps[bound] = Steps(bound.serdes)
+        return steps
