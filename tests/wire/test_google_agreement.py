@@ -34,7 +34,7 @@ from perdure.wire.messages import (
 from perdure.wire.varint import MAX_DEPTH, encode_varint
 from tests.protocol_table import SHAPES
 from tests.strategies import message_of
-from tests.wire.google import GOOGLE, from_google, to_google
+from tests.wire.google_messages import GOOGLE, from_google, to_google
 
 
 def struct(name: str) -> type[msgspec.Struct]:

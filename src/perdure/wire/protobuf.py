@@ -14,6 +14,7 @@ import msgspec
 
 from perdure.exceptions import ProtocolError, UsageError
 from perdure.wire import readers, writers
+from perdure.wire.messages import Message
 
 __all__ = ["decode", "encode", "malformed", "source", "unencodable"]
 
@@ -50,7 +51,7 @@ def decode(cls: type[S], payload: bytes, flags: int = 0) -> S:
     Raises:
         ProtocolError: the payload is not what the class describes.
     """
-    extra = flags if "type_code" in cls.__dict__ else 1
+    extra = flags if issubclass(cls, Message) else 1  # a part is told how deep it is nested
     try:
         message: S = readers.reader(cls).function(payload, 0, len(payload), extra)
     except (IndexError, UnicodeDecodeError, ProtocolError) as error:
