@@ -371,7 +371,7 @@ class Driver:
         if self.fenced or self._closing:
             return
         self._closing = True
-        self.failure = error
+        self.failure = error.cause if isinstance(error, _StepFailed) else error
         self._write_failure(error)
         await self._flush()
         self._fence(End.FAILED)
