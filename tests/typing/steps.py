@@ -35,7 +35,7 @@ async def steps(ctx: Context, bank: Bank) -> None:
     assert_type(await ctx.run(charge, "a", 5, timeout=timedelta(seconds=2)), bytes)
     assert_type(await ctx.run(render, "x"), str)
     assert_type(await ctx.run(bank.balance, "a"), float)
-    assert_type(await ctx.run(lambda: "five".upper()), str)
+    assert_type(await ctx.run(lambda: "five" + "six"), str)
 
 
 async def the_type_of_a_result_can_be_named(ctx: Context, serde: Serde[int]) -> None:
