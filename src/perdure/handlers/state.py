@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast, overload
 
 from perdure.durable.serde import Serde, decode_value, encode_value, serde_for
-from perdure.exceptions import UsageError
+from perdure.exceptions import SerdeError, UsageError
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -32,9 +32,12 @@ class StateKey(Generic[T]):
         type: the type of the value.
         default: what is read while nothing is stored. Every read gets a copy of its own, so a list or a dict is safe.
         serde: writes and reads the value, in place of the serde of its type.
+
+    Raises:
+        UsageError: the default is not of the type, or values of the type cannot be written.
     """
 
-    __slots__ = ("_default", "_default_data", "name", "serde", "type")
+    __slots__ = ("_default", "_default_copy", "name", "serde", "type")
 
     @overload
     def __init__(self, name: str, type: TypeForm[T], *, default: T, serde: Serde[T] | None = None) -> None: ...
@@ -56,7 +59,27 @@ class StateKey(Generic[T]):
         self.type = type
         self.serde = serde
         self._default = default
-        self._default_data: bytes | None = None
+        self._default_copy: tuple[Serde[Any], bytes] | None = None
+        if default is not _NO_DEFAULT:
+            self._check_default()
+
+    def _check_default(self) -> None:
+        """Type checkers cannot see that a default is of another type, so it is tried at once."""
+        try:
+            self._default_copy = self._write_default()
+        except SerdeError as error:
+            raise UsageError(f"{self!r}: {error}") from error
+        except UsageError as error:
+            if not isinstance(error.__cause__, NameError):
+                raise
+            # The type names a class that its module defines further down: tried again when the default is read.
+
+    def _write_default(self) -> tuple[Serde[Any], bytes]:
+        serde = self.serde if self.serde is not None else serde_for(self.type)
+        of = f"the default of state {self.name!r}"
+        data = encode_value(serde, self._default, of)
+        decode_value(serde, data, of)
+        return serde, data
 
     def default(self) -> T:
         """Return what is read while nothing is stored: the default, or `None` when there is none.
@@ -69,11 +92,10 @@ class StateKey(Generic[T]):
             return cast("T", None)
         if default.__class__ in _UNCHANGEABLE:
             return cast("T", default)
-        of = f"the default of state {self.name!r}"
-        serde = self.serde if self.serde is not None else serde_for(self.type)
-        if self._default_data is None:
-            self._default_data = encode_value(serde, default, of)
-        return cast("T", decode_value(serde, self._default_data, of))
+        if self._default_copy is None:
+            self._default_copy = self._write_default()
+        serde, data = self._default_copy
+        return cast("T", serde.decode(data))
 
     def __repr__(self) -> str:
         default = "" if self._default is _NO_DEFAULT else f", default={self._default!r}"
