@@ -5,7 +5,6 @@ What is said here holds for every shell: ASGI adds only how requests look (`perd
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import time
 from collections.abc import Sequence
@@ -21,14 +20,14 @@ from perdure.machine.invocation import Invocation
 from perdure.wire import manifest
 from perdure.wire.identity import IdentityVerifier, request_target
 from perdure.wire.manifest import ProtocolMode, UnacceptableManifestError
-from perdure.wire.versions import ProtocolVersion, parse_content_type
+from perdure.wire.versions import SDK_VERSION, ProtocolVersion, parse_content_type
 
 if TYPE_CHECKING:
     from perdure.handlers.environment import Environment
     from perdure.handlers.exchange import Exchange
     from perdure.handlers.registry import BoundHandler, Registry
 
-__all__ = ["Responder", "server_header"]
+__all__ = ["SERVER_HEADER", "Responder"]
 
 _log: Final = logging.getLogger("perdure.endpoint")
 _CONTENT_TYPE: Final = b"content-type"
@@ -37,9 +36,8 @@ CLOSE_WITHIN: Final = 10.0
 """Seconds the peer has, after the last message, to end its side of a stream."""
 
 
-def server_header() -> tuple[str, str]:
-    """The header that every answer carries: which SDK this is."""
-    return ("x-restate-server", f"perdure/{importlib.metadata.version('perdure')}")
+SERVER_HEADER: Final = ("x-restate-server", f"perdure/{SDK_VERSION}")
+"""The header that every answer carries: which SDK this is."""
 
 
 class Responder:
@@ -55,7 +53,7 @@ class Responder:
         self._registry = registry
         self._environment = environment
         self._identity = identity
-        self._server = server_header()
+        self._server = SERVER_HEADER
 
     async def handle(self, exchange: Exchange, mode: ProtocolMode) -> None:
         """Answer one request.

@@ -234,6 +234,12 @@ class InMemoryRuntime:
             self._arrived = anyio.Event()
             await self._arrived.wait()
 
+    def take_pending(self) -> list[Message]:
+        """What the handler has not received yet, without waiting for more."""
+        batch = list(self._pending)
+        self._pending.clear()
+        return batch
+
     async def send(self, messages: Sequence[Message]) -> None:
         """Take what the handler sent: one turn."""
         self.take(messages)

@@ -12,7 +12,7 @@ from typing import Final
 
 from perdure.exceptions import ProtocolError
 
-__all__ = ["MAX_VERSION", "MIN_VERSION", "ProtocolVersion", "parse_content_type"]
+__all__ = ["MAX_VERSION", "MIN_VERSION", "SDK_VERSION", "ProtocolVersion", "parse_content_type"]
 
 _PREFIX: Final = "application/vnd.restate.invocation.v"
 
@@ -33,6 +33,9 @@ class ProtocolVersion(enum.IntEnum):
         """The media type of a stream of this version, `application/vnd.restate.invocation.v6` for instance."""
         return f"{_PREFIX}{self.value}"
 
+
+SDK_VERSION: Final = "0.1.0"
+"""The version of perdure itself; the package's metadata are made of it."""
 
 MIN_VERSION: Final = ProtocolVersion.V5
 MAX_VERSION: Final = ProtocolVersion.V7
