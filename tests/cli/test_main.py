@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tomllib
-from pathlib import Path
+from importlib import metadata
 
 import pytest
 
 from perdure.cli import COMMANDS, main
-
-ROOT = Path(__file__).parents[2]
 
 
 def imported_by(*arguments: str) -> set[str]:
@@ -38,11 +35,10 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"{name} {command.help}" in printed
 
 
-def test_the_version_is_the_one_of_the_project(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_the_one_that_is_installed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--version"])
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert (ended.value.code, capsys.readouterr().out) == (0, f"perdure {version}\n")
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"perdure {metadata.version('perdure')}\n")
 
 
 @pytest.mark.parametrize("arguments", [[], ["nonsense"]], ids=["no command", "an unknown command"])
