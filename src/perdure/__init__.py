@@ -106,7 +106,8 @@ _HOMES: Final = {
     "durable.future": "Awakeable CallFuture DurableFuture",
     "durable.serde": "Serde SerdeFactory serde_for",
     "exceptions": "FailError IdentityError IngressError InvocationCancelled JournalMismatchError PauseError "
-    "PerdureError ProtocolError RetryableError RunCancelled SerdeError TerminalError UnsupportedFeatureError UsageError",
+    "PerdureError ProtocolError RetryableError RunCancelled SerdeError TerminalError "
+    "UnsupportedFeatureError UsageError",
     "handlers.calls": "InvocationHandle",
     "handlers.context": "Context ObjectContext SharedObjectContext SharedWorkflowContext WorkflowContext",
     "handlers.definitions": "Service VirtualObject Workflow",
