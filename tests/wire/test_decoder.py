@@ -317,3 +317,11 @@ def test_pieces_that_wait_are_joined_once(copies: Copies) -> None:
         decoder.receive_data(stream[start : start + 7])
     assert len(drain(decoder)) == 1000
     assert copies.bytes == len(stream)
+
+
+def test_empty_pieces_are_not_kept() -> None:
+    decoder = Decoder()
+    decoder.receive_data(FRAME[:3])
+    for _ in range(5):
+        decoder.receive_data(b"")
+    assert decoder._later == []

@@ -81,7 +81,7 @@ class Decoder:
         if self._pos == len(self._chunk) and not self._later:
             self._chunk = data
             self._pos = 0
-        else:
+        elif data:
             self._later.append(data)
             self._later_size += len(data)
 
@@ -96,11 +96,15 @@ class Decoder:
             ProtocolError: the bytes make no sense, a payload is too long, or the stream ended inside a frame. Every
                 later call raises the same.
         """
-        # A refused stream has no bytes left, so that the good case need not ask.
         pos = self._pos
         chunk = self._chunk
         body = pos + HEADER_SIZE
         if body > len(chunk):
+            # A refused stream has no bytes left, so only who finds none need ask.
+            if self._error is not None:
+                raise ProtocolError(self._error)
+            if pos == len(chunk) and not self._later:
+                return None
             if not self._gather(HEADER_SIZE):
                 self._check_end("the header of a message", HEADER_SIZE)
                 return None
@@ -145,10 +149,8 @@ class Decoder:
         return True
 
     def _check_end(self, what: str, needed: int) -> None:
-        """There is no whole frame. That is fine unless the stream was refused, or has ended inside one."""
-        if self._error is not None:
-            raise ProtocolError(self._error)
-        if self._ended and self.buffered:
+        """There is no whole frame, but a part of one. That is fine unless the stream has ended."""
+        if self._ended:
             raise self._refuse(
                 f"the stream ended inside {what}: {self.buffered} of {needed} bytes came, {needed - self.buffered} are "
                 f"missing; the peer, or something between it and here, broke the connection"
