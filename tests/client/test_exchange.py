@@ -170,6 +170,47 @@ async def test_an_attach_is_never_unready() -> None:
             await exchange.read(INVOCATION, "attach")
 
 
+NOT_FOUND = {"code": 404, "message": "not found", "source": "invocation"}
+BY_INVOCATION = {"x-restate-error-source": "invocation", "x-restate-id": "inv_1x"}
+
+
+async def test_an_attach_that_found_nothing_is_not_taken_for_a_failure_of_the_invocation() -> None:
+    """The server says the same for both; its answer to the question for the output tells them apart."""
+    unknown = {"code": 404, "message": "invocation not found", "source": "ingress"}
+    async with exchange_with(
+        always(json_reply(404, NOT_FOUND, BY_INVOCATION)),
+        always(json_reply(404, unknown, {"x-restate-error-source": "ingress"})),
+    ) as (exchange, server):
+        with pytest.raises(IngressError, match="retention") as caught:
+            await exchange.read(INVOCATION, "attach")
+        assert caught.value.status == 404
+        assert [request.target.rpartition("/")[2] for request in server.requests] == ["attach", "output"]
+
+
+async def test_an_invocation_that_failed_with_not_found_is_told_as_such() -> None:
+    failed = json_reply(404, NOT_FOUND, BY_INVOCATION)
+    async with exchange_with(always(failed), always(failed)) as (exchange, server):
+        with pytest.raises(TerminalError) as caught:
+            await exchange.read(INVOCATION, "attach")
+        assert len(server.requests) == 2
+    assert caught.value == TerminalError("not found", code=404)
+
+
+async def test_a_stored_failure_needs_no_second_question() -> None:
+    stored = {**BY_INVOCATION, "idempotency-expires": "2026-11-22T05:28:33.411+00:00"}
+    async with exchange_with(always(json_reply(404, NOT_FOUND, stored))) as (exchange, server):
+        with pytest.raises(TerminalError):
+            await exchange.read(INVOCATION, "attach")
+        assert len(server.requests) == 1
+
+
+async def test_a_call_that_failed_with_not_found_needs_no_second_question() -> None:
+    async with exchange_with(always(json_reply(404, NOT_FOUND, BY_INVOCATION))) as (exchange, server):
+        with pytest.raises(TerminalError):
+            await exchange.call(invoke())
+        assert len(server.requests) == 1
+
+
 @pytest.mark.parametrize("body", [b"", b"OK", b"{}", b'{"invocationId": 1}', b'{"invocationId": "x", "status": "New"}'])
 async def test_a_receipt_that_is_none_is_told_as_such(body: bytes) -> None:
     async with exchange_with(always(reply(200, body))) as (exchange, _):

@@ -117,6 +117,14 @@ def test_a_refusal_says_what_happened_whose_fault_it_is_and_what_to_do(status: i
         assert part in error.message
 
 
+@pytest.mark.parametrize(("status", "advice"), [(413, "pass a reference"), (429, "accepted nothing")])
+def test_a_refusal_in_plain_text_by_the_outer_layers_of_the_server_has_its_advice(status: int, advice: str) -> None:
+    error = error_of(answer(status, b"length limit exceeded"))
+    assert isinstance(error, IngressError)
+    assert "length limit exceeded" in error.message
+    assert advice in error.message
+
+
 def test_a_refusal_names_the_invocation_when_there_is_one() -> None:
     response = answer(503, {"code": 503, "message": "x"}, x_restate_error_source="ingress", x_restate_id="inv_9")
     error = error_of(response)

@@ -305,6 +305,29 @@ async def test_a_cancelled_request_leaves_the_pool_whole() -> None:
         assert server.connections == 2
 
 
+@pytest.mark.parametrize("body", [b"small", b"x" * 300_000], ids=["small", "large"])
+async def test_a_request_cancelled_at_any_moment_leaves_the_pool_whole(body: bytes) -> None:
+    """Cancelled after 1, 2, 3... steps of the event loop, from before the connection is made until after the answer."""
+    answered = 0
+
+    async def ask(pool: ConnectionPool) -> None:
+        nonlocal answered
+        await pool.request("POST", "/", body=body)
+        answered += 1
+
+    async with serve(always(reply(200, b"fine"))) as server, ConnectionPool(server.url, limit=1) as pool:
+        steps = 0
+        while answered < 3:
+            steps += 1
+            assert steps < 1000
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(ask, pool)
+                for _ in range(steps):
+                    await anyio.lowlevel.checkpoint()
+                tasks.cancel_scope.cancel()
+            assert (await pool.request("POST", "/")).body == b"fine"
+
+
 async def test_a_late_answer_to_a_cancelled_request_reaches_nobody() -> None:
     arrived, cancelled = anyio.Event(), anyio.Event()
 

@@ -20,7 +20,7 @@ import anyio
 import msgspec
 
 from perdure.client.connection import ConnectError, HttpError, Response, ResponseError
-from perdure.client.failures import INVOCATION_ID, failure_of, not_ready
+from perdure.client.failures import INVOCATION_ID, ambiguous, failure_of, not_ready
 from perdure.client.pool import CONNECT_DELAYS, ConnectionPool
 from perdure.client.targets import Query, Read, Target, awakeable_query
 from perdure.exceptions import IngressError, UsageError
@@ -178,6 +178,8 @@ class Exchange:
         response = await self._request(pool, query, headers, asked, repeatable=True)
         if verb == "output" and not_ready(response):
             return None
+        if verb == "attach" and ambiguous(response):
+            await self.read(readable, "output")
         return self._checked(response, asked)
 
     async def complete_awakeable(self, awakeable_id: str, verb: Literal["resolve", "reject"], body: bytes) -> None:

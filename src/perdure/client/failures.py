@@ -15,13 +15,19 @@ import msgspec
 from perdure.client.connection import Response
 from perdure.exceptions import IngressError, TerminalError
 
-__all__ = ["INVOCATION_ID", "NOT_READY", "failure_of", "not_ready"]
+__all__ = ["INVOCATION_ID", "ambiguous", "failure_of", "not_ready"]
 
 ERROR_SOURCE: Final = "x-restate-error-source"
 INVOCATION_ID: Final = "x-restate-id"
 
+STORED: Final = "idempotency-expires"
+
+NOT_FOUND: Final = 404
 NOT_READY: Final = 470
 """The output was asked for and the invocation is not complete."""
+
+WITHOUT_SOURCE: Final = frozenset({413, 429})
+"""What the server's outer layers answer, in plain text and without the header; anybody else means the same by it."""
 
 LONGEST_QUOTE: Final = 500
 """Characters of a body that is quoted in a message because it is no JSON."""
@@ -57,7 +63,7 @@ def failure_of(response: Response, *, url: str, asked: str) -> TerminalError | I
         code = response.status if failure.code is None else failure.code
         return TerminalError(message, code=code, metadata=failure.metadata)
     return IngressError(
-        _explain(response, failure, url=url, asked=asked, known=source is not None or failure.message is not None),
+        _explain(response, failure, url=url, asked=asked, known=_known(response, failure)),
         status=response.status,
         invocation_id=response.headers.get(INVOCATION_ID),
     )
@@ -66,6 +72,23 @@ def failure_of(response: Response, *, url: str, asked: str) -> TerminalError | I
 def not_ready(response: Response) -> bool:
     """Whether an answer says that the invocation is not complete (and not that it failed with just this code)."""
     return response.status == NOT_READY and response.headers.get(ERROR_SOURCE, "ingress") == "ingress"
+
+
+def ambiguous(response: Response) -> bool:
+    """Whether an answer to an attach may mean that there is no such invocation.
+
+    restate-server 1.7 then answers as if the invocation had failed with 404 "not found", which a handler may do as
+    well; only when it answers from a stored result does it say how long that is kept. Its answer to `output` is clear.
+    """
+    if response.status != NOT_FOUND or STORED in response.headers:
+        return False
+    failure = _failure(response.body)
+    return (failure.message, failure.metadata) == ("not found", None)
+
+
+def _known(response: Response, failure: Failure) -> bool:
+    """Whether an ingress speaks here."""
+    return ERROR_SOURCE in response.headers or failure.message is not None or response.status in WITHOUT_SOURCE
 
 
 def _failure(body: bytes) -> Failure:
