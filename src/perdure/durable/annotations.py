@@ -11,13 +11,13 @@ import functools
 import inspect
 import sys
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from types import FunctionType, SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, get_args, get_origin
 
 from perdure.exceptions import UsageError
 
-__all__ = ["evaluate", "function_of", "return_annotation"]
+__all__ = ["caller_locals", "evaluate", "function_of", "return_annotation"]
 
 
 def function_of(fn: Callable[..., object]) -> FunctionType | None:
@@ -68,11 +68,13 @@ def _closed_over(fn: FunctionType) -> dict[str, Any]:
     return names
 
 
-_TYPELESS: Final = frozenset({typing.NoReturn, typing.Never})
+_AWAITABLES: Final = frozenset({Awaitable, Coroutine})
 
 
 def return_annotation(fn: Callable[..., object]) -> Any:
-    """Return the type of what `fn` returns: `Any` when it does not say, `None` when it never returns.
+    """Return the type of what calling `fn`, and awaiting what that returns, gives in the end.
+
+    `Any` when the function does not say, `None` when it never returns.
 
     Raises:
         UsageError: the annotation cannot be evaluated at run time.
@@ -91,7 +93,12 @@ def return_annotation(fn: Callable[..., object]) -> Any:
                 f"{function.__module__}: {error}. Make the name known at run time (not below `if TYPE_CHECKING:`, not "
                 "local to a function), or say what is returned with `returns=` or `serde=`"
             ) from error
-    return None if annotation in _TYPELESS else annotation
+    if annotation in (typing.NoReturn, typing.Never):
+        return None
+    origin: Any = get_origin(annotation)
+    if origin in _AWAITABLES and not inspect.iscoroutinefunction(function):
+        return get_args(annotation)[-1]
+    return annotation
 
 
 def caller_locals(depth: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import CodeType
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from perdure.durable.annotations import function_of, return_annotation
+from perdure.durable.annotations import return_annotation
 from perdure.durable.serde import NothingSerde, Serde, SerdeFactory, serde_for
 
 __all__ = ["PLAIN", "Codec", "CodedSerde", "Serdes"]
@@ -29,8 +29,8 @@ class Codec(Protocol):
     Bytes that are not its own are told with `SerdeError` or `ValueError`, as `Serde` says.
     """
 
-    content_type: str | None
-    """The media type of what `encode` writes; `None` when that of the serde below stays true."""
+    content_type: str
+    """The media type of what `encode` writes; empty when that of the serde below stays true."""
 
     stable: bool
     """Whether equal bytes always become equal bytes. False for encryption with a nonce."""
@@ -45,7 +45,7 @@ class Codec(Protocol):
 
 
 class _Plain:
-    content_type: str | None = None
+    content_type = ""
     stable = True
 
     def encode(self, data: bytes, /) -> bytes:
@@ -74,7 +74,7 @@ class CodedSerde(Generic[T]):
     def __init__(self, serde: Serde[T], codec: Codec) -> None:
         self.serde = serde
         self.codec = codec
-        self.content_type = serde.content_type if codec.content_type is None else codec.content_type
+        self.content_type = codec.content_type or serde.content_type
         self.stable = serde.stable and codec.stable
         self.accepts_empty = serde.accepts_empty
 
@@ -113,7 +113,7 @@ class Serdes:
         self.factory = factory
         self.codec = None if codec is PLAIN else codec
         self._by_annotation: dict[Any, Serde[Any]] = {}
-        self._by_code: dict[int, tuple[CodeType, Serde[Any]]] = {}
+        self._by_code: dict[int, tuple[CodeType, object, Serde[Any]]] = {}
 
     def of(self, annotation: Any) -> Serde[Any]:
         """Return the serde of an annotation, codec included.
@@ -141,18 +141,21 @@ class Serdes:
         Raises:
             UsageError: the annotation cannot be evaluated, or values of its type cannot be written.
         """
-        # A step is often a closure made anew for each call. What its annotation says as text is the same each time, and
-        # so is its code object; asking for that is faster than evaluating anything.
+        # A step is often a closure made anew for each call. Its code object and its annotation are the same ones each
+        # time, and looking for them is faster than finding out what the annotation means.
         code = getattr(fn, "__code__", None)
-        if code is not None:
-            known = self._by_code.get(id(code))
-            if known is not None and known[0] is code:
-                return known[1]
+        if code is None:
+            return self.of(return_annotation(fn))
+        written = fn.__annotations__.get("return", Any)
+        known = self._by_code.get(id(code))
+        if known is not None and known[0] is code and known[1] is written:
+            return known[2]
         serde = self.of(return_annotation(fn))
-        if code is not None and _always_means_the_same(fn):
+        # Text may name a variable that the function closes over, and then means something else in each closure.
+        if not isinstance(written, str) or not any(name in written for name in code.co_freevars):
             if len(self._by_code) >= _MOST_CODES:
                 self._by_code.clear()
-            self._by_code[id(code)] = code, serde
+            self._by_code[id(code)] = code, written, serde
         return serde
 
     def of_value(self, value: object) -> Serde[Any]:
@@ -162,12 +165,3 @@ class Serdes:
 
 _MOST_CODES: Final = 4096
 """Programs that make functions of text could fill the memory otherwise."""
-
-
-def _always_means_the_same(fn: Callable[..., object]) -> bool:
-    """Whether the return annotation is the same for all functions of the same code object."""
-    function = function_of(fn)
-    if function is None:
-        return False
-    annotation = function.__annotations__.get("return", Any)
-    return isinstance(annotation, str) or annotation is Any or annotation is None

@@ -91,11 +91,11 @@ class RetryPolicy:
         try:
             delay = self.initial_interval * self.factor ** (attempts - 1)
         except OverflowError:
-            return longest if self.initial_interval else 0.0
-        return min(delay, longest)
+            return float(longest) if self.initial_interval else 0.0
+        return float(min(delay, longest))
 
     def tries_within(self, limit: float) -> int:
-        """How many tries at the beginning are followed by a pause of at most `limit` seconds; 0 when all of them are."""
+        """Return how many tries at the beginning are followed by a pause of at most `limit` seconds; 0 for all of them."""
         for tries in range(1, 1000):
             delay = self.next_delay(tries, 0)
             if isinstance(delay, Exhausted):
