@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from perdure.durable.driver import Disconnected
+from perdure.durable.transport import Disconnected
 from perdure.exceptions import UsageError
 from perdure.handlers.endpoint import Responder
 from perdure.handlers.environment import Environment

@@ -3,60 +3,17 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import anyio
 import anyio.to_thread
 
+from perdure.durable.stepping import InContext
 from perdure.machine.awaiting import Leaf
 from perdure.machine.retry import RetryPolicy
 
-__all__ = ["Closure", "InContext"]
-
-
-class InContext:
-    """Awaits a coroutine in a context of its own, in the task that awaits it.
-
-    A closure that sets a context variable must not be seen to have done so by the handler: in a replay it does not run.
-    A task of its own would hide it as well, for ten times the price.
-
-    Args:
-        coroutine: what to run.
-        context: the context to run it in.
-        on_suspend: called once, when the coroutine waits for the first time.
-    """
-
-    __slots__ = ("_context", "_coroutine", "_on_suspend")
-
-    def __init__(
-        self, coroutine: Coroutine[Any, Any, Any], context: contextvars.Context, on_suspend: Callable[[], None] | None
-    ) -> None:
-        self._coroutine = coroutine
-        self._context = context
-        self._on_suspend = on_suspend
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        run = self._context.run
-        coroutine = self._coroutine
-        try:
-            trap = run(coroutine.send, None)
-        except StopIteration as stop:
-            return stop.value
-        if self._on_suspend is not None:
-            self._on_suspend()
-        resume: Callable[[Any], Any]
-        while True:
-            try:
-                answer = yield trap
-            except BaseException as error:  # noqa: BLE001 - whatever the loop raises belongs to the closure
-                resume, argument = coroutine.throw, error
-            else:
-                resume, argument = coroutine.send, answer
-            try:
-                trap = run(resume, argument)
-            except StopIteration as stop:
-                return stop.value
+__all__ = ["Closure"]
 
 
 async def _as_coroutine(awaitable: Awaitable[Any]) -> Any:

@@ -36,9 +36,8 @@ from __future__ import annotations
 
 import enum
 import math
-import traceback
-from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Final
 
 import anyio
 import anyio.abc
@@ -46,34 +45,20 @@ import anyio.lowlevel
 
 from perdure.durable.clock import Clock, SystemClock
 from perdure.durable.closures import Closure
+from perdure.durable.failures import BROKEN, NOT_RETRIED, StepFailed, write_failure
 from perdure.durable.loop import current_task_function, raise_cancelled
-from perdure.durable.outcome import RUN_CANCELLED, error_of, failure_of, terminal_of
-from perdure.durable.source import await_location, user_location
+from perdure.durable.runs import Runs
+from perdure.durable.source import parked_location, user_location
+from perdure.durable.stepping import Watched
+from perdure.durable.transport import ByteTransport, Disconnected, MessageTransport
 from perdure.durable.turns import Branch, Turns, Wake
-from perdure.exceptions import (
-    INTERNAL,
-    FailError,
-    InvocationCancelled,
-    JournalMismatchError,
-    PauseError,
-    PerdureError,
-    ProtocolError,
-    RetryableError,
-    RunCancelled,
-    SerdeError,
-    TerminalError,
-    UsageError,
-)
+from perdure.exceptions import InvocationCancelled, JournalMismatchError, PerdureError, ProtocolError, UsageError
 from perdure.machine.awaiting import PENDING, Combined, Leaf, Node, Relay, open_leaves
 from perdure.machine.invocation import Invocation
-from perdure.machine.retry import Exhausted, RetryPolicy
-from perdure.wire.messages import CombinatorType, ErrorBehavior, Failure, Message, Value
+from perdure.wire.messages import CombinatorType, Failure, Message, Value
 from perdure.wire.versions import ProtocolVersion
 
-__all__ = ["ByteTransport", "Disconnected", "Driver", "DriverBranch", "End", "MessageTransport"]
-
-IN_PROCESS_RETRY: Final = 1.0
-"""Seconds: a shorter pause before the next try of a step is waited for within the attempt."""
+__all__ = ["Driver", "DriverBranch", "End"]
 
 YIELD_EVERY: Final = 0.005
 """Seconds that a handler may run without a native checkpoint while everything it awaits is already here."""
@@ -83,43 +68,6 @@ BREATHE_EVERY: Final = 128
 
 HINT_AFTER: Final = 0.02
 """Seconds of waiting after which a version 7 runtime is told what the handler waits for."""
-
-_DEFAULT_RETRY: Final = RetryPolicy()
-_BROKEN: Final = (JournalMismatchError, ProtocolError)
-_NOT_RETRIED: Final = (UsageError, SerdeError, FailError, PauseError, JournalMismatchError)
-"""What a closure may raise that trying it again does not mend: it fails the attempt."""
-
-
-class Disconnected(Exception):  # noqa: N818 - not an error of anybody: the peer is gone
-    """The peer is gone: nothing can be sent or received any more."""
-
-
-class ByteTransport(Protocol):
-    """A stream of bytes, as a pair of methods.
-
-    `receive` returns `None` once at the end of the input; called again, it waits until the peer is gone and raises
-    `Disconnected`. `send` gets one whole turn at a time, never empty.
-    """
-
-    async def receive(self) -> bytes | None:
-        """The next bytes."""
-        ...
-
-    async def send(self, data: bytes) -> None:
-        """Hand over bytes."""
-        ...
-
-
-class MessageTransport(Protocol):
-    """The same with messages as objects, for a runtime in the same process."""
-
-    async def receive(self) -> Sequence[Message] | None:
-        """The next messages."""
-        ...
-
-    async def send(self, messages: Sequence[Message]) -> None:
-        """Hand over messages."""
-        ...
 
 
 class End(enum.Enum):
@@ -141,35 +89,6 @@ class DriverBranch(Branch):
         super().__init__(path)
         self.task: object = None
         self.event: anyio.Event | None = None
-
-
-class _Watched:
-    """Awaits the handler, and starts the reader as soon as its task waits for anything but input."""
-
-    __slots__ = ("_coroutine", "_driver")
-
-    def __init__(self, coroutine: Coroutine[Any, Any, None], driver: Driver) -> None:
-        self._coroutine = coroutine
-        self._driver = driver
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        coroutine = self._coroutine
-        driver = self._driver
-        resume: Callable[[Any], Any] = coroutine.send
-        argument: Any = None
-        while True:
-            try:
-                trap = resume(argument)
-            except StopIteration:
-                return
-            if not driver._reading:
-                driver.start_reader()
-            try:
-                argument = yield trap
-            except BaseException as error:  # noqa: BLE001 - whatever the loop raises belongs to the handler
-                resume, argument = coroutine.throw, error
-            else:
-                resume = coroutine.send
 
 
 class Driver:
@@ -196,6 +115,7 @@ class Driver:
         "_cancel_pending",
         "_cancel_seen",
         "_clock",
+        "_coroutine",
         "_closing",
         "_current_task",
         "_delivered",
@@ -204,24 +124,22 @@ class Driver:
         "_finishing",
         "_named_signals",
         "_on_idle",
-        "_open_runs",
         "_over",
         "_owed",
         "_reader",
         "_reading",
         "_root",
-        "_running",
         "_scope",
         "_sending",
         "_tasks",
         "_transport",
-        "_unstarted",
         "_yielded_at",
         "delivering",
         "end",
         "failure",
         "fenced",
         "machine",
+        "runs",
         "turns",
     )
 
@@ -242,6 +160,7 @@ class Driver:
         self._encode_out: Callable[[], Any] = machine.messages_to_send if messages else machine.data_to_send
         self.turns: Turns[DriverBranch] = Turns()
         self._root = DriverBranch((0,))
+        self._coroutine: Coroutine[Any, Any, None] | None = None
         self._current_task: Callable[[], object] = current_task_function()
         self._tasks: anyio.abc.TaskGroup | None = None
         self._scope: anyio.CancelScope | None = None
@@ -250,9 +169,7 @@ class Driver:
         self._over = False
         self._reader = False
         self._reading = False
-        self._unstarted: dict[Leaf, Closure] = {}
-        self._running: dict[Leaf, Closure] = {}
-        self._open_runs: dict[Leaf, Closure] = {}
+        self.runs = Runs(machine, self._clock, self)
         self._calls: list[tuple[Leaf, Leaf]] = []
         self._owed: list[Node] = []
         self._cancel_seen = False
@@ -283,8 +200,8 @@ class Driver:
             await self._read_journal()
         except ProtocolError as error:
             self.failure = error
-            self._write_failure(error)
-            await self._flush()
+            write_failure(self.machine, error)
+            await self.flush()
             return self._close(End.FAILED)
         except Disconnected:
             return self._close(End.DISCONNECTED)
@@ -299,10 +216,11 @@ class Driver:
                     await self._run_root(handler)
                 if not self._closing:
                     if self.failure is not None:
-                        self._write_failure(self.failure)
-                    await self._flush()
+                        write_failure(machine, self.failure)
+                    await self.flush()
                 self._over = True
-                self._tasks.cancel_scope.cancel()
+                if self._reader:
+                    self._tasks.cancel_scope.cancel()
         finally:
             self._over = True
             self._fence(End.CANCELLED)
@@ -311,8 +229,9 @@ class Driver:
         return self.end
 
     async def _run_root(self, handler: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._coroutine = handler()
         try:
-            await _Watched(handler(), self)
+            await Watched(self._coroutine, self._task_waits)
         except PerdureError as error:
             self._root_failed(error)
         except Exception as error:  # noqa: BLE001 - reported: it becomes the outcome of the attempt
@@ -353,15 +272,13 @@ class Driver:
         self.end = end
         if self._scope is not None and end is not End.ENDED:
             self._scope.cancel()
-        for closure in self._running.values():
-            if closure.scope is not None:
-                closure.scope.cancel()
+        self.runs.interrupt()
 
     def broken(self, error: PerdureError) -> PerdureError:
         """A command could not be issued: fence the attempt, say where, and give the error back to be raised."""
         if isinstance(error, JournalMismatchError) and not error.location:
             error.location = user_location()
-        if isinstance(error, _BROKEN) and not self.fenced:
+        if isinstance(error, BROKEN) and not self.fenced:
             self.failure = error
             self._fence(End.FAILED)
         return error
@@ -370,39 +287,13 @@ class Driver:
         """Fail the attempt from outside the handler: the message leaves before user code unwinds."""
         if self.fenced or self._closing:
             return
+        if isinstance(error, JournalMismatchError) and not error.location:
+            error.location = self._parked_at()
         self._closing = True
-        self.failure = error.cause if isinstance(error, _StepFailed) else error
-        self._write_failure(error)
-        await self._flush()
+        self.failure = error.cause if isinstance(error, StepFailed) else error
+        write_failure(self.machine, error)
+        await self.flush()
         self._fence(End.FAILED)
-
-    def _write_failure(self, error: BaseException) -> None:
-        message = str(error) or type(error).__name__
-        code, retry_after, behavior, leaf = INTERNAL, None, ErrorBehavior.RETRY, None
-        match error:
-            case JournalMismatchError() | ProtocolError():
-                code, behavior = error.code, ErrorBehavior.PAUSE
-            case UsageError() | PauseError():
-                behavior = ErrorBehavior.PAUSE
-            case FailError():
-                code, behavior = error.code, ErrorBehavior.FAIL
-            case _StepFailed():
-                leaf, retry_after = error.leaf, error.retry_after
-                behavior = ErrorBehavior.PAUSE if error.pause else ErrorBehavior.RETRY
-                error = error.cause
-                message = str(error) or type(error).__name__
-            case RetryableError():
-                retry_after = error.retry_after
-            case PerdureError():
-                code = getattr(error, "code", INTERNAL)
-            case _:
-                pass
-        if not isinstance(error, PerdureError):
-            message = f"{type(error).__name__}: {message}" if str(error) else message
-        stack = "".join(traceback.format_exception(error))
-        self.machine.fail(
-            message, code=code, stacktrace=stack, retry_after=retry_after, behavior=behavior, leaf=leaf
-        )
 
     # --- input and output ------------------------------------------------------------------------------------------
 
@@ -421,12 +312,16 @@ class Driver:
                     self._pump()
         except Disconnected:
             self._fence(End.DISCONNECTED)
-        except _BROKEN as error:
+        except BROKEN as error:
             await self._abort(error)
         except anyio.get_cancelled_exc_class():
             if not self._over:
                 self._fence(End.CANCELLED)
             raise
+
+    def _task_waits(self) -> None:
+        if not self._reading:
+            self.start_reader()
 
     def start_reader(self) -> None:
         """The handler's task waits for something else than input: from now on a task of its own reads."""
@@ -467,7 +362,7 @@ class Driver:
         except ProtocolError as error:
             await self._fail_parked(error)
 
-    async def _flush(self) -> None:
+    async def flush(self) -> None:
         """Send what the machine has written. Whoever is sending already takes it along."""
         if self._sending:
             return
@@ -510,7 +405,7 @@ class Driver:
         place = f" ({where})" if where else ""
         if self._over:
             return f"the context is used after its handler has ended{place}: nothing durable can happen any more"
-        if self._current_task() is self._root.task or any(c.running for c in self._running.values()):
+        if self._current_task() is self._root.task or any(c.running for c in self.runs.running.values()):
             return (
                 f"the context is used inside a step{place}: a function given to ctx.run may do anything but durable "
                 "operations. Return its result and do the durable part in the handler"
@@ -596,7 +491,7 @@ class Driver:
         while True:
             try:
                 following = self._advance()
-            except _BROKEN as error:
+            except BROKEN as error:
                 await self._fail_parked(error)
             if following is branch:
                 if self._delivered >= self._breathe_at:
@@ -630,8 +525,6 @@ class Driver:
                 await self._unwind()
 
     async def _fail_parked(self, error: PerdureError) -> None:
-        if isinstance(error, JournalMismatchError) and not error.location:
-            error.location = user_location()
         await self._abort(error)
         await self._unwind()
 
@@ -642,14 +535,14 @@ class Driver:
             await self._fail_parked(machine.unreachable(f"waiting for {_name(node)}"))
         own = self._start_closures(node)
         if own is not None:
-            await self._execute(own, inline=True)
+            await self._execute_here(own)
             return self.turns.holder is None
-        await self._flush()
+        await self.flush()
         if self.turns.holder is not None or self.fenced:
             return False
         if machine.undelivered:
             return True
-        if self._running:
+        if self.runs.running:
             return False
         if machine.input_closed:
             await self._suspend()
@@ -676,8 +569,8 @@ class Driver:
                 with anyio.move_on_after(HINT_AFTER):
                     await event.wait()
                 if not event.is_set() and self.turns.holder is None:
-                    self.machine.awaiting_on(self._parked_nodes(), executing=bool(self._running))
-                    await self._flush()
+                    self.machine.awaiting_on(self._parked_nodes(), executing=bool(self.runs.running))
+                    await self.flush()
             await event.wait()
         except anyio.get_cancelled_exc_class():
             if not self.fenced:
@@ -690,7 +583,7 @@ class Driver:
 
     async def _foreign_scope(self, what: str) -> None:
         error = UsageError(
-            f"a native {what} surrounds a durable await ({user_location() or await_location(None)}): its moment is in no "
+            f"a native {what} surrounds a durable await ({self._parked_at()}): its moment is in no "
             "journal, so a replay could not repeat it. Use the context's own scopes and deadlines, or put the native "
             "one inside a step (ctx.run)"
         )
@@ -709,7 +602,7 @@ class Driver:
         machine = self.machine
         try:
             following = self._advance()
-        except _BROKEN as error:
+        except BROKEN as error:
             self._tasks.start_soon(self._abort, error)
             return
         if following is not None:
@@ -719,20 +612,26 @@ class Driver:
             self._tasks.start_soon(self._abort, machine.unreachable(f"waiting for {what}"))
         else:
             self._start_closures(None)
-            if not self._running and (machine.input_closed or self._on_idle is not None):
+            if not self.runs.running and (machine.input_closed or self._on_idle is not None):
                 self._tasks.start_soon(self._rest)
             elif machine.has_output:
-                self._tasks.start_soon(self._flush)
+                self._tasks.start_soon(self.flush)
 
     async def _rest(self) -> None:
         """Nothing runs: hand over what there is, then suspend or say that nothing runs."""
-        await self._flush()
-        if self.fenced or self._closing or self._running or self.turns.holder is not None or self.machine.undelivered:
+        await self.flush()
+        if self.fenced or self._closing or self.runs.running or self.turns.holder is not None or self.machine.undelivered:
             return
         if self.machine.input_closed:
             await self._suspend()
         elif self._on_idle is not None:
             self._on_idle()
+
+    def _parked_at(self) -> str:
+        """The line at which the handler waits: found from inside its task, or from outside."""
+        if self._current_task() is self._root.task:
+            return user_location()
+        return parked_location(self._coroutine)
 
     def _parked_nodes(self) -> list[Node]:
         return [branch.parked_on for branch in self.turns.parked()]
@@ -743,149 +642,69 @@ class Driver:
             return
         nodes = self._parked_nodes()
         if not self.machine.can_suspend_on(nodes):
-            places = ", ".join(f"branch {'.'.join(map(str, b.path))}" for b in self.turns.parked())
+            places = ", ".join(f"branch {'.'.join(map(str, branch.path))}" for branch in self.turns.parked())
             await self._abort(
                 UsageError(
-                    f"the handler waits for something that nothing can bring about ({places}, {user_location()}): every "
+                    f"the handler waits for something that nothing can bring about ({places}, {self._parked_at()}): every "
                     "branch is parked and no timer, call, signal or step is left to end the wait"
                 )
             )
             return
         self._closing = True
         self.machine.suspend(nodes)
-        await self._flush()
+        await self.flush()
         self._fence(End.SUSPENDED)
 
     # --- closures --------------------------------------------------------------------------------------------------
 
-    def add_run(self, closure: Closure) -> None:
-        """A `run` was issued: start its closure when nothing is left to deliver, unless its result is delivered."""
-        leaf = closure.leaf
-        leaf.tag = closure
-        self._unstarted[leaf] = closure
-        self._open_runs[leaf] = closure
-
-    def close_run(self, leaf: Leaf) -> None:
-        """The result of a `run` was taken: there is nothing left to start or to wait for."""
-        self._unstarted.pop(leaf, None)
-        self._open_runs.pop(leaf, None)
-
     def _start_closures(self, node: Node | None) -> Closure | None:
         """Start what has no result in the journal; give back the one that `node` is, for its branch to run."""
         own: Closure | None = None
-        if self._unstarted:
-            unstarted, self._unstarted = self._unstarted, {}
-            for leaf, closure in unstarted.items():
-                if leaf.state != PENDING:
-                    continue
-                self._running[leaf] = closure
-                closure.running = True
-                if leaf is node:
-                    own = closure
-                else:
-                    assert self._tasks is not None
-                    self._tasks.start_soon(self._execute_in_task, closure)
+        for closure in self.runs.start():
+            if closure.leaf is node:
+                own = closure
+            else:
+                assert self._tasks is not None
+                self._tasks.start_soon(self._execute_in_task, closure)
         return own
 
     async def _execute_in_task(self, closure: Closure) -> None:
+        await self.flush()
         await self._execute(closure, inline=False)
         if not self.fenced:
-            await self._flush()
+            await self.flush()
             self._pump()
 
     async def _execute(self, closure: Closure, *, inline: bool) -> None:
         """Run a closure to its proposal."""
+        failure: Exception | None = None
+        result: Value | Failure | None = None
         try:
-            result = await self._result_of(closure, inline=inline)
-        except _StepFailed as failed:
-            self._running.pop(closure.leaf, None)
-            await self._abort(failed)
-        except _NOT_RETRIED as error:
-            self._running.pop(closure.leaf, None)
-            await self._abort(error)
-        else:
-            self._running.pop(closure.leaf, None)
-            closure.running = False
-            if closure.ended is not None:
-                closure.ended.set()
-            if result is None or self.fenced:
-                if inline:
-                    await self._unwind()
-                return
+            result = await self.runs.result_of(closure, inline=inline)
+        except (StepFailed, *NOT_RETRIED) as error:
+            failure = error
+        finally:
+            self.runs.ended(closure)
+        if failure is not None:
+            await self._abort(failure)
+        elif result is not None and not self.fenced:
             self.machine.propose_run(closure.leaf, result)
-            if inline:
-                await self._flush()
-            return
-        if inline:
+
+    async def _execute_here(self, closure: Closure) -> None:
+        """Run the closure that this branch awaits, in this branch's task."""
+        await self._execute(closure, inline=True)
+        if self.fenced:
             await self._unwind()
+        await self.flush()
 
-    def _flush_soon(self) -> None:
+    def flush_soon(self) -> None:
+        """Hand over the output without waiting for that."""
         assert self._tasks is not None
-        self._tasks.start_soon(self._flush)
+        self._tasks.start_soon(self.flush)
 
-    async def _result_of(self, closure: Closure, *, inline: bool) -> Value | Failure | None:
-        """The result to propose; `None` when the fence stopped the closure, which proposes nothing."""
-        leaf = closure.leaf
-        earlier, elapsed = self.machine.earlier_tries(leaf)
-        policy = closure.retry if closure.retry is not None else _DEFAULT_RETRY
-        on_suspend: Callable[[], None] | None = self._flush_soon
-        begun = self._clock.monotonic()
-        while True:
-            if self.fenced:
-                return None
-            if closure.cancelled:
-                return RUN_CANCELLED
-            if not inline and on_suspend is not None:
-                on_suspend = None
-                await self._flush()
-            error: Exception
-            with anyio.CancelScope(shield=True) as closure.scope:
-                if closure.cancelled or self.fenced:
-                    continue
-                try:
-                    return Value(await closure.try_once(on_suspend))
-                except _NOT_RETRIED:
-                    raise
-                except Exception as caught:  # noqa: BLE001 - the retry policy decides, nothing is lost
-                    error = caught
-            if closure.scope.cancelled_caught or closure.cancelled or self.fenced:
-                continue
-            terminal = terminal_of(error)
-            if terminal is not None:
-                return failure_of(terminal)
-            spent = elapsed + self._clock.monotonic() - begun
-            pause = self._pause_after(error, policy, closure, earlier, spent)
-            if isinstance(pause, Failure):
-                return pause
-            with anyio.CancelScope(shield=True) as closure.scope:
-                if not (closure.cancelled or self.fenced):
-                    await self._clock.sleep(pause)
-
-    def _pause_after(
-        self, error: Exception, policy: RetryPolicy, closure: Closure, earlier: int, spent: float
-    ) -> float | Failure:
-        """Seconds until the next try within this attempt; or the failure that ends the step.
-
-        Raises:
-            _StepFailed: the attempt ends; the runtime tries again, or pauses.
-        """
-        tries = closure.tries
-        if earlier:
-            # The runtime counts attempts. The tries before its first retry were made within one attempt, as many as
-            # the policy has short pauses.
-            tries += earlier - 1 + policy.tries_within(IN_PROCESS_RETRY)
-        delay = policy.next_delay(tries, spent)
-        if isinstance(delay, Exhausted):
-            if policy.on_exhausted == "pause":
-                raise _StepFailed(closure.leaf, error, pause=True)
-            message = str(error) or type(error).__name__
-            return failure_of(TerminalError(message, code=getattr(error, "code", INTERNAL)))
-        if isinstance(error, RetryableError) and error.retry_after is not None:
-            delay = error.retry_after
-        alone = len(self._running) <= 1 and len(self.turns.alive) == 1
-        if delay > IN_PROCESS_RETRY and alone:
-            raise _StepFailed(closure.leaf, error, retry_after=delay)
-        return delay
+    def is_busy(self) -> bool:
+        """Whether branches other than the root are alive."""
+        return len(self.turns.alive) > 1
 
     # --- cancellation ----------------------------------------------------------------------------------------------
 
@@ -904,9 +723,7 @@ class Driver:
         for id_leaf, leaf in calls:
             if leaf.state == PENDING:
                 self.owe(id_leaf, self._cancel_call(id_leaf))
-        for closure in self._open_runs.values():
-            if closure.leaf.state == PENDING:
-                closure.cancel()
+        self.runs.cancel()
         if self._finishing:
             return  # dropped: the handler has its result
         self._cancel_pending = True
@@ -947,12 +764,12 @@ class Driver:
             await self._unwind()
         branch = self.holder()
         self._finishing = True
+        runs = self.runs
         while True:
-            unsettled = [closure for closure in self._open_runs.values() if closure.leaf.state == PENDING]
+            unsettled = runs.unsettled()
             stopped = [closure for closure in unsettled if stop or closure.cancelled or closure.leaf.lost]
             for closure in stopped:
-                closure.cancel()
-                self._unstarted.pop(closure.leaf, None)
+                runs.withdraw(closure)
             awaited: list[Node] = [closure.leaf for closure in unsettled if closure not in stopped]
             awaited.extend(node for node in self._owed if node.state == PENDING)
             if not awaited:
@@ -963,14 +780,7 @@ class Driver:
             if closure.running:
                 closure.ended = anyio.Event()
                 await closure.ended.wait()
-        if stop:
-            return
-        failures = [
-            error_of(closure.leaf.result)
-            for closure in self._open_runs.values()
-            if not closure.leaf.observed and isinstance(closure.leaf.result, Failure)
-        ]
-        failures = [failure for failure in failures if not isinstance(failure, RunCancelled)]
+        failures = [] if stop else runs.unobserved_failures()
         if len(failures) == 1:
             raise failures[0]
         if failures:
@@ -980,16 +790,3 @@ class Driver:
 def _name(node: Node) -> str:
     labels = [leaf.label for leaf in open_leaves((node,))]
     return ", ".join(labels[:5]) + (", ..." if len(labels) > 5 else "")  # noqa: PLR2004 - enough to recognise
-
-
-class _StepFailed(Exception):  # noqa: N818 - internal: carries a step's error to the end of the attempt
-    """A step failed and the attempt ends with it."""
-
-    def __init__(
-        self, leaf: Leaf, cause: Exception, *, retry_after: float | None = None, pause: bool = False
-    ) -> None:
-        super().__init__(str(cause))
-        self.leaf = leaf
-        self.cause = cause
-        self.retry_after = retry_after
-        self.pause = pause

@@ -118,7 +118,7 @@ class RunFuture(JournalFuture[T_co]):
         driver = self._driver
         leaf.observed = True
         yield from driver.wait(leaf).__await__()
-        driver.close_run(leaf)
+        driver.runs.close(leaf)
         result = leaf.result
         if result.__class__ is Failure and is_run_cancelled(result) and driver.take_cancel():
             raise InvocationCancelled  # the step was stopped by the cancellation that is now told here

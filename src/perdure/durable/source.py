@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 
-__all__ = ["await_location", "user_location"]
+__all__ = ["parked_location", "user_location"]
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
 _FOREIGN = ("/anyio/", "/trio/", "/asyncio/", "/contextlib.py")
@@ -30,12 +30,12 @@ def user_location(frame: FrameType | None = None) -> str:
     return ""
 
 
-def await_location(traceback: TracebackType | None) -> str:
-    """The innermost line of a traceback outside perdure and the event loops; empty without one."""
+def parked_location(awaitable: object) -> str:
+    """The innermost line at which a suspended coroutine waits, outside perdure and the event loops; empty without one."""
     location = ""
-    while traceback is not None:
-        code = traceback.tb_frame.f_code
-        if _is_user_file(code.co_filename):
-            location = _describe(code.co_filename, traceback.tb_lineno, code.co_name)
-        traceback = traceback.tb_next
+    while awaitable is not None:
+        frame = getattr(awaitable, "cr_frame", None) or getattr(awaitable, "gi_frame", None)
+        if frame is not None and _is_user_file(frame.f_code.co_filename):
+            location = _describe(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+        awaitable = getattr(awaitable, "cr_await", None) or getattr(awaitable, "gi_yieldfrom", None)
     return location

@@ -10,10 +10,10 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-import anyio
 import msgspec
 
-from perdure.durable.driver import Disconnected, Driver, End
+from perdure.durable.driver import Driver, End
+from perdure.durable.transport import Disconnected
 from perdure.exceptions import IdentityError, PerdureError, ProtocolError
 from perdure.handlers.attempt import run_attempt
 from perdure.machine.invocation import Invocation
@@ -32,8 +32,6 @@ __all__ = ["SERVER_HEADER", "Responder"]
 _log: Final = logging.getLogger("perdure.endpoint")
 _CONTENT_TYPE: Final = b"content-type"
 _INVOKE_PARTS: Final = 3
-CLOSE_WITHIN: Final = 10.0
-"""Seconds the peer has, after the last message, to end its side of a stream."""
 
 
 SERVER_HEADER: Final = ("x-restate-server", f"perdure/{SDK_VERSION}")
@@ -141,7 +139,8 @@ class Responder:
         end = await run_attempt(bound, driver, self._environment)
         if end in {End.DISCONNECTED, End.CANCELLED}:
             return  # nobody listens any more, or the stream is broken off: no proper end for it
-        await _until_closed(exchange, already=driver.machine.input_closed)
+        if not driver.machine.input_closed:
+            await _until_closed(exchange)
         await exchange.finish()
 
     # --- answers ---------------------------------------------------------------------------------------------------
@@ -196,16 +195,13 @@ class _AfterEnd:
         await self._exchange.send(data)
 
 
-async def _until_closed(exchange: Exchange, *, already: bool = False) -> None:
+async def _until_closed(exchange: Exchange) -> None:
     """Wait for the end of the request: servers mind input that arrives after the answer has ended."""
-    if already:
+    try:
+        while await exchange.receive() is not None:
+            pass
+    except Disconnected:
         return
-    with anyio.move_on_after(CLOSE_WITHIN):
-        try:
-            while await exchange.receive() is not None:
-                pass
-        except Disconnected:
-            return
 
 
 def _header(exchange: Exchange, name: bytes) -> str | None:

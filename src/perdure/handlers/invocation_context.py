@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from perdure.durable import combinators
 from perdure.durable.closures import Closure
@@ -120,7 +120,7 @@ class InvocationContext:
 
     def relay(self, leaf: Leaf, then: Callable[[], Leaf]) -> Relay | Leaf:
         """A node that goes on with `then` when `leaf` is delivered."""
-        return self.leaf(Relay, leaf, then)
+        return cast("Relay | Leaf", self.leaf(Relay, leaf, then))
 
     def _serde(self, annotation: Any, serde: Serde[Any] | None) -> Serde[Any]:
         if serde is not None:
@@ -201,7 +201,7 @@ class InvocationContext:
         except PerdureError as error:
             raise driver.broken(error)  # noqa: B904 - it is the same error
         middleware = self._environment.middleware
-        driver.add_run(
+        driver.runs.add(
             Closure(
                 leaf,
                 around_step(middleware, self, name, fn, plain=step.plain) if middleware else fn,

@@ -142,7 +142,7 @@ class ContextInvocation(Generic[R]):
 
     def _node(self, command: Callable[[Target], Leaf]) -> Leaf | Relay:
         if self._id is not None:
-            return self.ctx.leaf(command, InvocationId(self._id))
+            return cast("Leaf", self.ctx.leaf(command, InvocationId(self._id)))
         leaf = self._id_leaf
         assert leaf is not None
         return self.ctx.relay(leaf, lambda: command(cast("InvocationId", leaf.result)))

@@ -18,7 +18,7 @@ from typing import ClassVar, Final
 
 import anyio
 
-from perdure.durable.driver import Disconnected
+from perdure.durable.transport import Disconnected
 from perdure.exceptions import UsageError
 from perdure.wire.ids import format_invocation_id
 from perdure.wire.messages import (
@@ -154,6 +154,7 @@ class InMemoryRuntime:
         self._closed = False
         self._cut = False
         self._callees = 0
+        self._debug_id = format_invocation_id(invocation_id)
         self.clock_moves = 0
         for name, value in signals:
             self._store(SignalNotification(name, value))
@@ -171,7 +172,7 @@ class InMemoryRuntime:
         self._open_runs.clear()
         start = StartMessage(
             id=self.invocation_id,
-            debug_id=format_invocation_id(self.invocation_id),
+            debug_id=self._debug_id,
             known_entries=len(self.journal),
             state_map=()
             if self.lazy_state

@@ -1,0 +1,89 @@
+"""Coroutines that are stepped by hand: to run one in a context of its own, or to hear when one really waits.
+
+Both cost a fraction of a microsecond for each trip through the event loop, and nothing where there is none.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any
+
+__all__ = ["InContext", "Watched"]
+
+
+class InContext:
+    """Awaits a coroutine in a context of its own, in the task that awaits it.
+
+    A closure that sets a context variable must not be seen to have done so by the handler: in a replay it does not run.
+    A task of its own would hide it as well, for ten times the price.
+
+    Args:
+        coroutine: what to run.
+        context: the context to run it in.
+        on_suspend: called once, when the coroutine waits for the first time.
+    """
+
+    __slots__ = ("_context", "_coroutine", "_on_suspend")
+
+    def __init__(
+        self, coroutine: Coroutine[Any, Any, Any], context: contextvars.Context, on_suspend: Callable[[], None] | None
+    ) -> None:
+        self._coroutine = coroutine
+        self._context = context
+        self._on_suspend = on_suspend
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        run = self._context.run
+        coroutine = self._coroutine
+        try:
+            trap = run(coroutine.send, None)
+        except StopIteration as stop:
+            return stop.value
+        if self._on_suspend is not None:
+            self._on_suspend()
+        resume: Callable[[Any], Any]
+        while True:
+            try:
+                answer = yield trap
+            except BaseException as error:  # noqa: BLE001 - whatever the loop raises belongs to the closure
+                resume, argument = coroutine.throw, error
+            else:
+                resume, argument = coroutine.send, answer
+            try:
+                trap = run(resume, argument)
+            except StopIteration as stop:
+                return stop.value
+
+
+class Watched:
+    """Awaits a coroutine, and tells each time when it waits for the event loop.
+
+    Args:
+        coroutine: what to run.
+        waits: called before each wait; it may start tasks, but not wait itself.
+    """
+
+    __slots__ = ("_coroutine", "_waits")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], waits: Callable[[], None]) -> None:
+        self._coroutine = coroutine
+        self._waits = waits
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        coroutine = self._coroutine
+        waits = self._waits
+        resume: Callable[[Any], Any] = coroutine.send
+        argument: Any = None
+        while True:
+            try:
+                trap = resume(argument)
+            except StopIteration:
+                return
+            waits()
+            try:
+                argument = yield trap
+            except BaseException as error:  # noqa: BLE001 - whatever the loop raises belongs to the coroutine
+                resume, argument = coroutine.throw, error
+            else:
+                resume = coroutine.send
