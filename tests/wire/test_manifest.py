@@ -332,6 +332,33 @@ def test_manifest_without_protocol_mode_is_refused_as_the_server_does() -> None:
         msgspec.json.decode(json.dumps(fields).encode(), type=EndpointManifest)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "fine"),
+    [
+        ("minProtocolVersion", 0, False),
+        ("minProtocolVersion", 1, True),
+        ("maxProtocolVersion", 2147483647, True),
+        ("maxProtocolVersion", 2147483648, False),
+    ],
+)
+def test_protocol_versions_are_limited_as_in_the_schema(field: str, value: int, fine: bool) -> None:
+    data = json.dumps(json.loads(encode(SMALL, 4)) | {field: value}).encode()
+    if fine:
+        assert json.loads(encode(msgspec.json.decode(data, type=EndpointManifest), 4))[field] == value
+    else:
+        with pytest.raises(msgspec.ValidationError, match=field):
+            msgspec.json.decode(data, type=EndpointManifest)
+
+
+@pytest.mark.parametrize(
+    "part", [FULL, FULL.services[0], FULL.services[0].handlers[0], InputPayload(), OutputPayload()]
+)
+def test_no_part_of_a_manifest_can_be_changed(part: msgspec.Struct) -> None:
+    for name in part.__struct_fields__:
+        with pytest.raises(AttributeError, match="immutable"):
+            setattr(part, name, None)
+
+
 def test_encoding_does_not_change_the_manifest() -> None:
     before = encode(FULL, 4)
     encode(FULL, 1)
