@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -95,6 +96,7 @@ def test_header_names_have_no_case_and_repeated_ones_are_joined() -> None:
     assert "host" not in headers
     assert headers.pairs == (("x-restate-id", "inv_1"), ("via", "a"), ("via", "b"))
     assert len(headers) == len(list(headers)) == 2
+    assert repr(headers) == "Headers([('x-restate-id', 'inv_1'), ('via', 'a'), ('via', 'b')])"
 
 
 @pytest.mark.parametrize("value", ["two\r\nlines", " padded", "snow \N{SNOWMAN}", "nul\0"])
@@ -251,6 +253,20 @@ async def test_a_connection_closed_before_the_answer_is_told_as_such() -> None:
         assert not connection.reusable
 
 
+async def test_a_connection_reset_before_the_request_is_told_as_such() -> None:
+    async def once(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(reply())
+        await peer.reset()
+
+    async with serve(once) as server, connected(server) as connection:
+        await ask(connection)
+        while server.ended == 0:
+            await anyio.lowlevel.checkpoint()
+        with pytest.raises(DisconnectedError, match="before it answered"):
+            await ask(connection, "POST", b"x")
+
+
 async def test_a_connection_reset_before_the_answer_is_told_as_such() -> None:
     async def rude(peer: Peer) -> None:
         await peer.request()
@@ -331,7 +347,29 @@ async def test_nobody_listening_is_a_connect_error_with_the_url() -> None:
         await open_connection(origin, max_response_size=1)
 
 
-async def test_every_address_of_a_name_is_tried_and_each_reason_is_told_once() -> None:
+@pytest.mark.parametrize(
+    ("errors", "reason"),
+    [
+        ([ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed")] * 2, "Connection refused"),
+        (
+            [OSError(errno.ENETUNREACH, "x"), ConnectionRefusedError(errno.ECONNREFUSED, "x")],
+            "Network is unreachable; Connection refused",
+        ),
+        ([OSError("said in words")], "said in words"),
+    ],
+)
+async def test_each_reason_of_the_addresses_of_a_name_is_told_once(
+    errors: list[OSError], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise OSError("All connection attempts failed") from ExceptionGroup("several", errors)
+
+    monkeypatch.setattr("perdure.client.connection.anyio.connect_tcp", refuse)
+    with pytest.raises(ConnectError, match=rf"^cannot connect to http://two\.test: {reason}$"):
+        await open_connection(Origin("http", "two.test", 80), max_response_size=1)
+
+
+async def test_a_name_of_the_loopback_is_refused_in_the_same_words() -> None:
     with pytest.raises(ConnectError, match=r"^cannot connect to http://localhost:1: Connection refused$"):
         await open_connection(Origin("http", "localhost", 1), max_response_size=1)
 

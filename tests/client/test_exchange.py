@@ -244,6 +244,17 @@ async def test_a_lost_call_says_that_it_may_have_been_accepted() -> None:
         assert len(server.requests) == 1
 
 
+async def test_a_call_that_never_left_in_full_says_that_it_was_not_accepted() -> None:
+    async def leaving(peer: Peer) -> None:
+        await peer.stream.receive()
+        await peer.reset()
+
+    async with exchange_with(leaving) as (exchange, server):
+        with pytest.raises(IngressError, match="not sent in full, so the server has not accepted it"):
+            await exchange.call(invoke(payload=b"x" * (16 * 1024 * 1024)))
+        assert server.connections == 2
+
+
 @pytest.mark.parametrize("fields", [{"idempotency_key": "once"}, {"headers": {"Idempotency-Key": "once"}}])
 async def test_a_lost_call_with_an_idempotency_key_is_repeated_once(fields: dict[str, Any]) -> None:
     async with exchange_with(read_then_leave, always(reply(200, b"7"))) as (exchange, server):

@@ -376,12 +376,11 @@ class HttpConnection:
                             f"{self._origin} answered with more than {self._max_response_size} bytes, the limit set "
                             "on this side by max_response_size"
                         )
-                case h11.EndOfMessage():
+                case _:
+                    assert isinstance(event, h11.EndOfMessage)
                     assert head is not None
                     headers = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in head.headers)
                     return Response(head.status_code, Headers(headers), bytes(body))
-                case _:  # ConnectionClosed without a response
-                    raise self._disconnected()
 
     async def _next_event(self, *, started: bool) -> object:
         while True:
