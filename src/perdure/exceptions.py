@@ -8,13 +8,13 @@
         │   └── RunCancelled             a step was cancelled; told to whoever awaits it from outside
         ├── RetryableError               fails the attempt on purpose; the runtime tries again
         ├── PauseError                   pauses the invocation until an operator resumes it (protocol 7)
-        ├── UsageError                   the program uses perdure wrongly; repaired code can go on
-        ├── JournalMismatchError         code and journal disagree (570)
-        ├── SerdeError                   a value could not be encoded or decoded
-        ├── ProtocolError                the peer sent what the protocol does not allow (571)
-        ├── UnsupportedFeatureError      the negotiated protocol version lacks what was asked for (573)
-        ├── IdentityError                a request is not signed by a key that is trusted (401)
-        └── IngressError                 an ingress call failed before an invocation could answer
+        ├── FailError                    fails the invocation from wherever it is raised, past every handler (protocol
+        7) ├── UsageError                   the program uses perdure wrongly; repaired code can go on ├──
+        JournalMismatchError         code and journal disagree (570) ├── SerdeError                   a value could not
+        be encoded or decoded ├── ProtocolError                the peer sent what the protocol does not allow (571) ├──
+        UnsupportedFeatureError      the negotiated protocol version lacks what was asked for (573) ├── IdentityError
+        a request is not signed by a key that is trusted (401) └── IngressError                 an ingress call failed
+        before an invocation could answer
     BaseException
     └── InvocationCancelled              somebody cancelled this invocation (409)
 
@@ -28,6 +28,7 @@ from collections.abc import Mapping
 from typing import Final
 
 __all__ = [
+    "FailError",
     "IdentityError",
     "IngressError",
     "InvocationCancelled",
@@ -86,7 +87,7 @@ class TerminalError(PerdureError):
         return hash((type(self), self.message, self.code))
 
 
-class RunCancelled(TerminalError):
+class RunCancelled(TerminalError):  # noqa: N818 - named as the loops name theirs: Cancelled
     """A step was cancelled before it had a result, and this is not the place that cancelled it."""
 
     def __init__(self, message: str = "the step was cancelled") -> None:
@@ -115,6 +116,19 @@ class PauseError(PerdureError):
     """
 
 
+class FailError(PerdureError):
+    """Fails the invocation at once, from inside a step too, without giving its code a chance to compensate.
+
+    On protocol 7 the runtime is asked to fail the invocation; on 5 and 6, which cannot be asked, the attempt fails and
+    the retry policy decides. Where the caller shall handle the failure, raise `TerminalError`.
+    """
+
+    def __init__(self, message: str = "", *, code: int = INTERNAL) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+
+
 class UsageError(PerdureError):
     """The program uses perdure in a way that cannot work; the message says where and what to do instead.
 
@@ -124,9 +138,50 @@ class UsageError(PerdureError):
 
 
 class JournalMismatchError(PerdureError):
-    """The code does something else than the journal recorded (570)."""
+    """The code does something else than the journal recorded (570).
+
+    Attributes:
+        index: index of the command in the journal, counted from 0 (the input).
+        recorded: the recorded command, in words.
+        issued: what the code did instead, in words.
+        differences: the fields that differ, as `field: recorded -> issued`.
+        cause: what usually leads here.
+        location: the line of the handler, as `file:line in function`; empty when it is not known.
+    """
 
     code = JOURNAL_MISMATCH
+
+    def __init__(
+        self,
+        *,
+        index: int,
+        recorded: str,
+        issued: str,
+        differences: tuple[str, ...] = (),
+        cause: str = "",
+        location: str = "",
+    ) -> None:
+        super().__init__()
+        self.index = index
+        self.recorded = recorded
+        self.issued = issued
+        self.differences = differences
+        self.cause = cause
+        self.location = location
+
+    def __str__(self) -> str:
+        lines = [
+            f"journal mismatch at command {self.index}: the code does not repeat what the journal recorded",
+            f"  recorded: {self.recorded}",
+            f"  now:      {self.issued}",
+            *(f"  differs:  {difference}" for difference in self.differences),
+        ]
+        if self.location:
+            lines.append(f"  at:       {self.location}")
+        if self.cause:
+            lines.append(f"  likely:   {self.cause}")
+        lines.append("  to do:    run the code this invocation started with, or restart the invocation on the new code")
+        return "\n".join(lines)
 
 
 class SerdeError(PerdureError):
@@ -164,7 +219,7 @@ class IngressError(PerdureError):
         self.invocation_id = invocation_id
 
 
-class InvocationCancelled(BaseException):  # noqa: N818 - named as the loops name theirs: Cancelled
+class InvocationCancelled(BaseException):
     """This invocation was cancelled from outside (409).
 
     Raised once, at the next await of the handler that is not shielded. Unhandled, it ends the invocation with the

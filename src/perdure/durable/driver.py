@@ -13,10 +13,10 @@ Whoever notices that nothing runs does this work: the branch that parks, the rea
 ends. There is no scheduler task, so a handler that replays never leaves its own task: a replayed step costs no trip
 through the event loop.
 
-**Who reads.** A parked branch that has nothing else to do reads the input itself, so that an answer that is here at once
-costs no trip through the loop either. As soon as the handler's task waits for anything else (a closure's I/O, a plain
-await, a peer that does not take our output) a *reader* task is started, and reads until the end of the attempt: input
-that nobody takes would stop every other stream of an HTTP/2 connection.
+**Who reads.** A parked branch that has nothing else to do reads the input itself, so that an answer that is here at
+once costs no trip through the loop either. As soon as the handler's task waits for anything else (a closure's I/O, a
+plain await, a peer that does not take our output) a *reader* task is started, and reads until the end of the attempt:
+input that nobody takes would stop every other stream of an HTTP/2 connection.
 
 **Who hears what.** The handler runs in a native scope that is shielded from its host. Only whoever reads hears that the
 host is cancelled (Ctrl-C, a server that shuts down) or that the peer is gone; it *fences* first and cancels the handler
@@ -115,8 +115,8 @@ class Driver:
         "_cancel_pending",
         "_cancel_seen",
         "_clock",
-        "_coroutine",
         "_closing",
+        "_coroutine",
         "_current_task",
         "_delivered",
         "_encode_out",
@@ -620,7 +620,9 @@ class Driver:
     async def _rest(self) -> None:
         """Nothing runs: hand over what there is, then suspend or say that nothing runs."""
         await self.flush()
-        if self.fenced or self._closing or self.runs.running or self.turns.holder is not None or self.machine.undelivered:
+        if self.fenced or self._closing or self.runs.running:
+            return
+        if self.turns.holder is not None or self.machine.undelivered:
             return
         if self.machine.input_closed:
             await self._suspend()
@@ -645,8 +647,8 @@ class Driver:
             places = ", ".join(f"branch {'.'.join(map(str, branch.path))}" for branch in self.turns.parked())
             await self._abort(
                 UsageError(
-                    f"the handler waits for something that nothing can bring about ({places}, {self._parked_at()}): every "
-                    "branch is parked and no timer, call, signal or step is left to end the wait"
+                    f"the handler waits for something that nothing can bring about ({places}, {self._parked_at()}): "
+                    "every branch is parked and no timer, call, signal or step is left to end the wait"
                 )
             )
             return

@@ -32,9 +32,7 @@ NOT_RETRIED: Final = (UsageError, SerdeError, FailError, PauseError, JournalMism
 class StepFailed(Exception):  # noqa: N818 - internal: carries a step's error to the end of the attempt
     """A step failed and the attempt ends with it."""
 
-    def __init__(
-        self, leaf: Leaf, cause: Exception, *, retry_after: float | None = None, pause: bool = False
-    ) -> None:
+    def __init__(self, leaf: Leaf, cause: Exception, *, retry_after: float | None = None, pause: bool = False) -> None:
         super().__init__(str(cause))
         self.leaf = leaf
         self.cause = cause
@@ -67,6 +65,4 @@ def write_failure(machine: Invocation, error: BaseException) -> None:
     if not isinstance(error, PerdureError):
         message = f"{type(error).__name__}: {message}" if str(error) else message
     stack = "".join(traceback.format_exception(error))
-    machine.fail(
-        message, code=code, stacktrace=stack, retry_after=retry_after, behavior=behavior, leaf=leaf
-    )
+    machine.fail(message, code=code, stacktrace=stack, retry_after=retry_after, behavior=behavior, leaf=leaf)

@@ -1,8 +1,8 @@
 """Values one can await, put into combinators, and await again in a replay.
 
-A future stands for a node of the await tree (`perdure.machine.awaiting`). It is *done* when its result was delivered from
-the journal, not when it arrived. It may be awaited any number of times, and always gives the same object: the decoded
-one, in the first attempt too.
+A future stands for a node of the await tree (`perdure.machine.awaiting`). It is *done* when its result was delivered
+from the journal, not when it arrived. It may be awaited any number of times, and always gives the same object: the
+decoded one, in the first attempt too.
 """
 
 from __future__ import annotations

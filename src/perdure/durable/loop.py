@@ -39,8 +39,8 @@ def current_task_function() -> Callable[[], object]:
 async def raise_cancelled() -> None:
     """Raise the loop's own cancellation, even inside a native shield.
 
-    It is raised in a fresh scope that is cancelled on the spot, and carried out of it: a bare checkpoint would not raise
-    under a shield, and on asyncio it may return without raising below a cancelled group.
+    It is raised in a fresh scope that is cancelled on the spot, and carried out of it: a bare checkpoint would not
+    raise under a shield, and on asyncio it may return without raising below a cancelled group.
     """
     error: BaseException | None = None
     with anyio.CancelScope() as scope:

@@ -17,7 +17,7 @@ sets (their own order differs between processes, and a replay has to produce equ
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar, get_args
+from typing import Any, Final, Generic, Never, NoReturn, Protocol, TypeAlias, TypeVar, get_args
 
 import msgspec
 import msgspec.inspect
@@ -183,7 +183,8 @@ _NOTHING: Final = NothingSerde()
 def serde_for(annotation: Any) -> Serde[Any]:
     """Return the serde of an annotation; the same object each time.
 
-    `bytes` travel raw and `None` as an empty payload. Whatever contains a pydantic model is written and read by
+    `bytes` travel raw and `None` as an empty payload, and so does `NoReturn`, the result of a function that always
+    raises. Whatever contains a pydantic model is written and read by
     pydantic. Everything else is JSON through msgspec: builtin types, dataclasses, `msgspec.Struct`, attrs classes,
     typed dicts, named tuples, enums, dates, UUIDs, unions, generics; `Any` is any JSON.
 
@@ -205,6 +206,8 @@ _SERDES: Final[dict[Any, Serde[Any]]] = {}
 def _choose(annotation: Any) -> Serde[Any]:
     if annotation is object:
         return serde_for(Any)
+    if annotation is NoReturn or annotation is Never:
+        return _NOTHING
     if any(_is_pydantic(part) for part in _arguments(annotation)):
         return _pydantic_serde(annotation)
     try:

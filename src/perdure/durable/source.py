@@ -31,7 +31,7 @@ def user_location(frame: FrameType | None = None) -> str:
 
 
 def parked_location(awaitable: object) -> str:
-    """The innermost line at which a suspended coroutine waits, outside perdure and the event loops; empty without one."""
+    """The innermost line of the user's code at which a suspended coroutine waits; empty without one."""
     location = ""
     while awaitable is not None:
         frame = getattr(awaitable, "cr_frame", None) or getattr(awaitable, "gi_frame", None)

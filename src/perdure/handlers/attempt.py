@@ -81,9 +81,7 @@ class Attempt:
         return self._driver.fenced
 
 
-current_attempt: Final[contextvars.ContextVar[Attempt | None]] = contextvars.ContextVar(
-    "perdure_attempt", default=None
-)
+current_attempt: Final[contextvars.ContextVar[Attempt | None]] = contextvars.ContextVar("perdure_attempt", default=None)
 """The attempt that the running code belongs to: the handler, its steps, and whatever they call."""
 
 
@@ -182,7 +180,7 @@ class _Run:
     def _swallowed(self) -> None:
         error = UsageError(
             f"{self._handler.path} swallowed the cancellation of an attempt that is over "
-            f"({self._driver.end.value if self._driver.end is not None else '?'}): let the loop's cancellation through; "
-            "`except BaseException` and a bare `except` must re-raise it"
+            f"({self._driver.end.value if self._driver.end is not None else '?'}): let the loop's cancellation "
+            "through; `except BaseException` and a bare `except` must re-raise it"
         )
         _log.error("%s", error)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -80,7 +79,9 @@ class Responder:
             await self._invoke(exchange, mode, parts[1], parts[2])
             return
         await self._refuse(
-            exchange, 404, f"there is nothing at {exchange.path}: a runtime asks for /discover and /invoke/..., people for /health"
+            exchange,
+            404,
+            f"nothing is at {exchange.path}: runtimes ask for /discover and /invoke/..., people for /health",
         )
 
     # --- discovery -------------------------------------------------------------------------------------------------
@@ -103,7 +104,7 @@ class Responder:
             return
         if left_out:
             _log.warning(
-                "the runtime reads manifests of version %d at most, which cannot say %s: these options have no effect there",
+                "the runtime reads manifests of version %d at most, which cannot say %s: they have no effect there",
                 version,
                 ", ".join(left_out),
             )

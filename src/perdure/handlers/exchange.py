@@ -1,7 +1,7 @@
 """One HTTP request and its answer, whatever server carries them.
 
-`Endpoint.handle` takes an `Exchange`; `perdure.asgi` makes one of an ASGI scope, and any other server can make its own in
-a page of code.
+`Endpoint.handle` takes an `Exchange`; `perdure.asgi` makes one of an ASGI scope, and any other server can make its own
+in a page of code.
 """
 
 from __future__ import annotations

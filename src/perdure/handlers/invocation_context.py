@@ -1,8 +1,8 @@
 """The context that handlers really get: thin methods over the machine, for every kind of handler.
 
 `perdure.handlers.context` says what each kind may do; this class can do it all, and the type a handler sees offers only
-its part. Each operation has the same shape: check that this branch holds the turn, issue the command, wrap its leaf in a
-future. In an attempt that is over, operations do nothing: their futures raise the loop's cancellation when awaited.
+its part. Each operation has the same shape: check that this branch holds the turn, issue the command, wrap its leaf in
+a future. In an attempt that is over, operations do nothing: their futures raise the loop's cancellation when awaited.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class InvocationContext:
         headers: of the request.
     """
 
-    __slots__ = ("_clock", "_environment", "_headers", "_raw_headers", "_random", "_serdes", "_steps", "driver")
+    __slots__ = ("_clock", "_environment", "_headers", "_random", "_raw_headers", "_serdes", "_steps", "driver")
 
     def __init__(
         self,
@@ -297,7 +297,7 @@ class InvocationContext:
         payload = check_size(encode_value(write, request.arg, of), of)
         return payload, reader(read, f"the output of {handler.path}"), write.stable
 
-    def _call(
+    def _call(  # noqa: PLR0917 - private, with two callers
         self,
         service: str,
         handler: str,
@@ -318,7 +318,7 @@ class InvocationContext:
         driver.add_call(id_leaf, leaf)
         return CallFuture(driver, JournalFuture(driver, id_leaf, read_id), leaf, read)
 
-    def _send(
+    def _send(  # noqa: PLR0917 - private, with two callers
         self,
         service: str,
         handler: str,

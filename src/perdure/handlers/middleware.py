@@ -17,16 +17,18 @@ __all__ = ["Middleware", "around_step"]
 class Middleware:
     """Base of middleware: override what you need.
 
-    Both methods return an async context manager. It sees what is raised inside it, the loop's cancellation included, and
-    must let it through. It must do nothing durable: it runs in every attempt, and the journal does not know it.
+    Both methods return an async context manager. It sees what is raised inside it, the loop's cancellation included,
+    and must let it through. It must do nothing durable: it runs in every attempt, and the journal does not know it.
     """
 
     def attempt(self, ctx: Context) -> AbstractAsyncContextManager[Any]:
         """Enter around one attempt of a handler, replayed parts included."""
+        del ctx  # what overrides this uses it
         return nullcontext()
 
     def step(self, ctx: Context, name: str) -> AbstractAsyncContextManager[Any]:
         """Enter around one try of a step that is really executed; never around a replayed one."""
+        del ctx, name  # what overrides this uses them
         return nullcontext()
 
 

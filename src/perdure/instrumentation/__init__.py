@@ -1,8 +1,8 @@
 """Logs that know about replays: for structlog and for the standard library's logging.
 
 A handler's code runs again in every attempt, so its log lines would be written again too. What is written while it only
-repeats the journal, or while an attempt that is over is being unwound, can be dropped, demoted or marked; the records of
-other libraries included. Everything else gets the invocation it belongs to.
+repeats the journal, or while an attempt that is over is being unwound, can be dropped, demoted or marked; the records
+of other libraries included. Everything else gets the invocation it belongs to.
 
 Both work as plug-ins: nothing else of perdure has to be configured::
 

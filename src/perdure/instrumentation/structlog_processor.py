@@ -18,9 +18,9 @@ __all__ = ["AttemptProcessor"]
 class AttemptProcessor:
     """Binds the attempt to every event, and silences, demotes or marks what is repeated.
 
-    Put it early: what it drops costs nothing more. Keys that the event has already are left as they are. In a chain that
-    also formats the standard library's records (`structlog.stdlib.ProcessorFormatter`), put it into `foreign_pre_chain`
-    only with `Replayed.MARK` or `DEMOTE`; to drop those records use `AttemptFilter`.
+    Put it early: what it drops costs nothing more. Keys that the event has already are left as they are. In a chain
+    that also formats the standard library's records (`structlog.stdlib.ProcessorFormatter`), put it into
+    `foreign_pre_chain` only with `Replayed.MARK` or `DEMOTE`; to drop those records use `AttemptFilter`.
 
     Args:
         replayed: what happens to repeated events.
@@ -35,6 +35,7 @@ class AttemptProcessor:
         Raises:
             structlog.DropEvent: it is repeated, and repeated events are dropped.
         """
+        del logger, method_name  # part of the interface of processors
         attempt = current_attempt.get()
         if attempt is None:
             return event_dict

@@ -308,8 +308,8 @@ class Invocation:
         if mailbox.waiting and mailbox.delivered and not self.counts_signals:
             self._completions.withdraw(leaf)
             raise UsageError(
-                f"signal {leaf.signal!r} was received before, and this runtime can wake an invocation for each name only "
-                "once: await a signal of another name (for example with a number in it)"
+                f"signal {leaf.signal!r} was received before, and this runtime can wake an invocation for each name "
+                "only once: await a signal of another name (for example with a number in it)"
             )
         return woken
 
@@ -479,7 +479,17 @@ class Invocation:
         leaf = self._completions.expect(index, f"call {service}/{handler}")
         self._issue(
             CallCommand(
-                service, handler, parameter, tuple(headers), key, idempotency_key, scope, limit_key, id_leaf.id, leaf.id, name
+                service,
+                handler,
+                parameter,
+                tuple(headers),
+                key,
+                idempotency_key,
+                scope,
+                limit_key,
+                id_leaf.id,
+                leaf.id,
+                name,
             ),
             stable=stable,
         )

@@ -95,7 +95,7 @@ class RetryPolicy:
         return float(min(delay, longest))
 
     def tries_within(self, limit: float) -> int:
-        """Return how many tries at the beginning are followed by a pause of at most `limit` seconds; 0 for all of them."""
+        """Return how many tries come before the first pause longer than `limit` seconds; 0 when there is none."""
         for tries in range(1, 1000):
             delay = self.next_delay(tries, 0)
             if isinstance(delay, Exhausted):

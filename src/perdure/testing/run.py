@@ -153,7 +153,8 @@ async def run(
         return Value(encode_value(serdes.of_value(value), value, of))
 
     def answer(command: CallCommand) -> Value | Failure | None:
-        for callee, result in (calls or {}).items():
+        for callee, given in (calls or {}).items():
+            result = given
             if (callee.service.name, callee.name) == (command.service_name, command.handler_name):
                 target = registry.bound(callee)
                 if callable(result) and not isinstance(result, BaseException):
@@ -182,9 +183,7 @@ async def run(
     for attempt in range(1, MAX_ATTEMPTS):
         runtime.begin(close_after_journal=always_replay, retry_count=failures)
         before = len(runtime.journal)
-        driver = Driver(
-            Invocation(protocol), runtime, messages=True, clock=environment.clock, on_idle=runtime.idle
-        )
+        driver = Driver(Invocation(protocol), runtime, messages=True, clock=environment.clock, on_idle=runtime.idle)
         end = await run_attempt(bound, driver, environment)
         if end is End.ENDED:
             return Ran(runtime, lambda data: decode_value(bound.output, data, f"the output of {handler.path}"), attempt)
@@ -203,13 +202,7 @@ def _awaited(runtime: InMemoryRuntime) -> str:
     if message.awaiting_on is not None:
         message = flat_suspension(message.awaiting_on)
     open_ids = set(message.waiting_completions)
-    waits = [
-        repr(entry)
-        for entry in runtime.journal
-        if getattr(entry, "result_completion_id", None) in open_ids
-    ]
+    waits = [repr(entry) for entry in runtime.journal if getattr(entry, "result_completion_id", None) in open_ids]
     waits += [f"awakeable number {index - 16}" for index in message.waiting_signals if index > 1]
     waits += [f"signal {name!r}" for name in message.waiting_named_signals]
     return ", ".join(waits) or "nothing that can happen"
-
-
