@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, TypedDict, TypeVar
+from typing import Annotated, Any, Generic, Literal, NamedTuple, Never, NewType, NoReturn, TypedDict, TypeVar
 
 import attrs
 import msgspec
@@ -160,6 +160,10 @@ def test_nothing_is_no_bytes_and_no_media_type() -> None:
 @pytest.mark.parametrize("data", [b"", b"null", b" null\n"])
 def test_nothing_is_read_from_no_bytes_and_from_a_json_null(data: bytes) -> None:
     assert serde_for(None).decode(data) is None
+
+
+def test_a_function_that_always_raises_has_nothing_to_write() -> None:
+    assert serde_for(NoReturn) is serde_for(Never) is serde_for(None)
 
 
 def test_nothing_is_not_read_from_something() -> None:
