@@ -57,8 +57,8 @@ class Responder:
 
         Args:
             exchange: the request.
-            mode: whether request and answer flow at the same time (`BIDI_STREAM`), or the answer begins when the request
-                has ended (`REQUEST_RESPONSE`).
+            mode: `BIDI_STREAM` where request and answer flow at the same time; with `REQUEST_RESPONSE` the answer
+                begins when the request has ended.
         """
         target = request_target(exchange.path)
         if target == exchange.path and target.rpartition("/")[2] == "health":
