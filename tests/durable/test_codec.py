@@ -112,6 +112,10 @@ def test_without_a_codec_the_serde_is_the_factorys_own() -> None:
     assert Serdes(codec=PLAIN).of(int) is serde_for(int)
 
 
+def test_a_coded_serde_shows_what_it_is_made_of() -> None:
+    assert repr(CodedSerde(serde_for(int), PLAIN)) == "int in perdure.PLAIN"
+
+
 def test_a_serde_of_the_user_is_coded_too() -> None:
     coded = Serdes(codec=Zlib()).coded(Unstable())
     assert zlib.decompress(coded.encode(5)) == b"5"

@@ -166,6 +166,11 @@ def test_a_function_that_always_raises_has_nothing_to_write() -> None:
     assert serde_for(NoReturn) is serde_for(Never) is serde_for(None)
 
 
+@pytest.mark.parametrize("annotation", [NoReturn, Never])
+def test_what_never_returns_returns_nothing(annotation: Any) -> None:
+    assert serde_for(annotation) is serde_for(None)
+
+
 def test_nothing_is_not_read_from_something() -> None:
     with pytest.raises(SerdeError, match="expected nothing, got 1 bytes"):
         decode_value(serde_for(None), b"5", "the output of Shop/ping")

@@ -230,6 +230,7 @@ def test_annotations_choose_the_serdes(shop: Service) -> None:
     assert checkout.output_serde(SERDES) is serde_for(list[str])
     assert ping.input_serde(SERDES) is serde_for(None)
     assert ping.output_serde(SERDES) is serde_for(None)
+    assert checkout.input_serde(SERDES) is checkout.input_serde(SERDES)
     assert untyped.input_serde(SERDES) is serde_for(Any)
     assert untyped.output_serde(SERDES) is serde_for(Any)
 

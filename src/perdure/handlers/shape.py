@@ -34,11 +34,9 @@ class Shape:
 
     def __init__(self, fn: Callable[..., object], where: str, names: Mapping[str, Any] | None = None) -> None:
         self._where = where
-        if not inspect.iscoroutinefunction(fn):
-            raise UsageError(f"{where}: a handler is an `async def` function, and {_called(fn)} is not one")
-        function = function_of(inspect.unwrap(fn))
+        function = function_of(inspect.unwrap(fn)) if inspect.iscoroutinefunction(fn) else None
         if function is None:
-            raise UsageError(f"{where}: a handler is a function written in Python, and {_called(fn)} is not one")
+            raise UsageError(f"{where}: a handler is an `async def` function, and {_called(fn)} is not one")
         self.function: FunctionType = function
         self._names = dict(names or {})
         parameters = list(inspect.signature(fn).parameters.values())
