@@ -22,6 +22,9 @@ nox.options.download_python = "never"
 nox.options.error_on_external_run = True
 nox.options.reuse_existing_virtualenvs = True
 
+TYPING = "tests/typing"
+"""The tests of both type checkers: they need them, and do not depend on the Python that runs them."""
+
 PROJECT = nox.project.load_toml("pyproject.toml")
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 PYTHONS = sorted({"3.11", "3.12", "3.13", THIS_PYTHON}, key=lambda version: tuple(map(int, version.split("."))))
@@ -68,13 +71,14 @@ def types(session: nox.Session) -> None:
     # Without the interpreter's path pyright looks at the machine's own packages and misses errors.
     session.run("pyright", "--pythonpath", python)
     session.run("pyright", "--pythonpath", python, "--verifytypes", "perdure", "--ignoreexternal")
+    session.run("pytest", *report(session), TYPING)
 
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """The test suite against the installed wheel."""
     session.install(".", *groups("test"))
-    session.run("pytest", *report(session), *session.posargs)
+    session.run("pytest", f"--ignore={TYPING}", *report(session), *session.posargs)
 
 
 @nox.session
