@@ -1,8 +1,8 @@
 """The await tree: what a handler waits for, and when that is settled.
 
 A *leaf* stands for one notification of the journal (or, in layers above, for the end of a branch). A *combined* node
-joins children by one of the protocol's four combinators. Settling a leaf settles, bottom up and at once, every node that
-is decided by it:
+joins children by one of the protocol's four combinators. Settling a leaf settles, bottom up and at once, every node
+that is decided by it:
 
 ======================================  ===================================  ====================
 combinator                              settles when                         as
@@ -14,8 +14,11 @@ ALL_SUCCEEDED_OR_FIRST_FAILED           all succeeded, or any failed         suc
 ======================================  ===================================  ====================
 
 Settling is incremental: each node counts its open children, so that a thousand completions of a thousand-fold `gather`
-cost a thousand steps and not a million. A settled node leaves the parent lists of its open children, so that a leaf that
-is raced again and again (a signal in a loop) does not collect the dead.
+cost a thousand steps and not a million. A settled node leaves the parent lists of its open children, so that a leaf
+that is raced again and again (a signal in a loop) does not collect the dead.
+
+One notification may settle several children of a node, on paths of different length. The node hears of all of them at
+once (parents hear in the order of their height), and where one child decides, it is the first in the order given.
 
 Nodes carry `waiters`, opaque to this module: the durable layer puts the parked branches there and gets them back when
 the node settles.
@@ -23,8 +26,11 @@ the node settles.
 
 from __future__ import annotations
 
+import heapq
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 from perdure.wire.messages import CANCEL_SIGNAL, CombinatorType, Failure, Future, Result, SuspensionMessage
@@ -53,11 +59,14 @@ class Node:
 
     Attributes:
         state: `PENDING`, `SUCCEEDED` or `FAILED`.
+        height: how many nodes lie between it and its furthest leaf, itself included.
         parents: the nodes that are told when this one settles.
         waiters: whatever the layer above wants back when this one settles.
     """
 
     __slots__ = ("parents", "state", "waiters")
+
+    height: int = 0
 
     def __init__(self) -> None:
         self.state = PENDING
@@ -76,30 +85,50 @@ class Node:
         if self.waiters is not None and waiter in self.waiters:
             self.waiters.remove(waiter)
 
-    def child_settled(self, child: Node) -> bool:
-        """Hear that a child settled; tell whether waiters of this node shall be woken."""
+    def children_settled(self, settled: Sequence[Node]) -> bool:
+        """Hear of all children that one notification settled; tell whether waiters of this node shall be woken."""
         raise NotImplementedError
 
-    def _take_waiters(self, into: list[Any]) -> None:
-        if self.waiters is not None:
-            into.extend(self.waiters)
-            self.waiters = None
-
-    def _spread(self, into: list[Any]) -> list[Any]:
-        """Tell the parents, transitively; collect the waiters of every node that settled on the way."""
-        self._take_waiters(into)
-        if self.parents is None:
-            return into
-        stack: list[Node] = [self]
-        while stack:
-            node = stack.pop()
+    def _spread(self) -> list[Any]:
+        """Tell the parents, transitively; return the waiters of every node that settled on the way."""
+        into: list[Any] = []
+        node: Node = self
+        while True:
+            if node.waiters is not None:
+                into.extend(node.waiters)
+                node.waiters = None
             parents, node.parents = node.parents, None
+            if not parents:
+                return into
+            if len(parents) > 1:
+                break
+            child, node = node, parents[0]
+            if not node.children_settled((child,)):
+                return into
+        return self._spread_to(node, parents, into)
+
+    @staticmethod
+    def _spread_to(node: Node, parents: list[Node] | None, into: list[Any]) -> list[Any]:
+        """The same for a node of several parents: one may be above another, so the lower ones hear first."""
+        told: dict[Node, list[Node]] = {}
+        lowest: list[tuple[int, int, Node]] = []
+        while True:
             for parent in parents or ():
-                if parent.child_settled(node):
-                    parent._take_waiters(into)
-                    if parent.state != PENDING:
-                        stack.append(parent)
-        return into
+                settled = told.get(parent)
+                if settled is not None:
+                    settled.append(node)
+                else:
+                    told[parent] = [node]
+                    heapq.heappush(lowest, (parent.height, len(told), parent))
+            parents = None
+            if not lowest:
+                return into
+            node = heapq.heappop(lowest)[2]
+            if node.children_settled(told[node]):
+                if node.waiters is not None:
+                    into.extend(node.waiters)
+                    node.waiters = None
+                parents, node.parents = node.parents, None
 
 
 class Leaf(Node):
@@ -139,7 +168,7 @@ class Leaf(Node):
         if self.parents is None:  # the usual case: one leaf, awaited by one branch
             self.waiters = None
             return waiters if waiters is not None else []
-        return self._spread([])
+        return self._spread()
 
     def __repr__(self) -> str:
         return f"<{self.label or 'leaf'} {self.signal if self.signal is not None else self.id}>"
@@ -149,10 +178,10 @@ class Combined(Node):
     """Several nodes, joined by a combinator.
 
     Attributes:
-        winner: index of the child that decided it, `None` while it is pending.
+        winner: index of the child that decided it; `None` while it is pending, and where all children together did.
     """
 
-    __slots__ = ("children", "combinator", "open", "winner")
+    __slots__ = ("children", "combinator", "height", "open", "winner")
 
     def __init__(self, combinator: CombinatorType, children: Sequence[Node]) -> None:
         super().__init__()
@@ -160,12 +189,15 @@ class Combined(Node):
         self.children = children
         self.open = len(children)
         self.winner: int | None = None
-        for index, child in enumerate(children):
-            if child.state != PENDING and self._count(child, index):
-                self._let_go()
-                return
-        if self.open == 0:
-            self.state = FAILED if combinator is CombinatorType.FIRST_SUCCEEDED_OR_ALL_FAILED else SUCCEEDED
+        height = 0
+        settled: list[Node] = []
+        for child in children:
+            height = max(height, child.height)
+            if child.state != PENDING:
+                settled.append(child)
+        self.height = height + 1
+        if (settled or not children) and self._count(settled):
+            self._let_go()
             return
         for child in children:
             if child.state == PENDING:
@@ -174,34 +206,38 @@ class Combined(Node):
                 else:
                     child.parents.append(self)
 
-    def _count(self, child: Node, index: int | None) -> bool:
-        """Count a settled child; tell whether it decides this node."""
-        self.open -= 1
+    def _count(self, settled: Sequence[Node]) -> bool:
+        """Count settled children; tell whether they decide this node."""
+        self.open -= len(settled)
         combinator = self.combinator
-        if combinator is CombinatorType.FIRST_COMPLETED:
-            self.state = child.state
-        elif combinator is CombinatorType.FIRST_SUCCEEDED_OR_ALL_FAILED:
-            if child.state == SUCCEEDED:
-                self.state = SUCCEEDED
-            elif self.open == 0:
-                self.state = FAILED
-        elif combinator is CombinatorType.ALL_SUCCEEDED_OR_FIRST_FAILED:
-            if child.state == FAILED:
-                self.state = FAILED
-            elif self.open == 0:
-                self.state = SUCCEEDED
-        elif self.open == 0:
-            self.state = SUCCEEDED
-        if self.state == PENDING:
+        if combinator is CombinatorType.FIRST_COMPLETED and settled:
+            return self._first(SUCCEEDED, FAILED)
+        if combinator is CombinatorType.FIRST_COMPLETED or combinator is CombinatorType.ALL_COMPLETED:
+            otherwise = SUCCEEDED
+        else:
+            otherwise, decisive = (
+                (FAILED, SUCCEEDED)
+                if combinator is CombinatorType.FIRST_SUCCEEDED_OR_ALL_FAILED
+                else (SUCCEEDED, FAILED)
+            )
+            for child in settled:
+                if child.state == decisive:
+                    return self._first(decisive, decisive)
+        if self.open:
             return False
-        if index is None:
-            index = next(i for i, other in enumerate(self.children) if other is child)
-        self.winner = index
+        self.state = otherwise
         return True
 
-    def child_settled(self, child: Node) -> bool:
-        """Count a child that settled; tell whether that decides this node."""
-        if self.state != PENDING or not self._count(child, None):
+    def _first(self, one: int, other: int) -> bool:
+        """Let the first child that is in one of these states decide this node; there is one."""
+        self.winner, self.state = next(
+            (index, child.state) for index, child in enumerate(self.children) if child.state in (one, other)
+        )
+        return True
+
+    def children_settled(self, settled: Sequence[Node]) -> bool:
+        """Count the children that settled; tell whether that decides this node."""
+        if not self._count(settled):
             return False
         if self.open:
             self._let_go()
@@ -225,6 +261,8 @@ class CompletionQueue(Node):
     """
 
     __slots__ = ("_ready", "members")
+
+    height = sys.maxsize  # it is in no combination
 
     def __init__(self) -> None:
         super().__init__()
@@ -254,9 +292,14 @@ class CompletionQueue(Node):
             self.state = PENDING
         return taken
 
-    def child_settled(self, child: Node) -> bool:
-        """Queue a child that settled; whoever reads the queue is woken."""
-        self._ready.extend((index, child) for index in self.members.pop(child))
+    def children_settled(self, settled: Sequence[Node]) -> bool:
+        """Queue the children that settled, in the order in which they were pushed; whoever reads the queue is woken."""
+        if len(settled) == 1:
+            self._ready.extend((index, settled[0]) for index in self.members.pop(settled[0]))
+        else:
+            self._ready.extend(
+                sorted(((index, child) for child in settled for index in self.members.pop(child)), key=itemgetter(0))
+            )
         self.state = SUCCEEDED
         return True
 
@@ -274,6 +317,8 @@ class Relay(Node):
 
     __slots__ = ("_then", "result", "target")
 
+    height = 1
+
     def __init__(self, first: Leaf, then: Callable[[], Leaf | None]) -> None:
         super().__init__()
         self.target = first
@@ -282,7 +327,7 @@ class Relay(Node):
         if first.state == PENDING:
             self._follow(first)
         else:
-            self.child_settled(first)
+            self.children_settled((first,))
 
     def _follow(self, leaf: Leaf) -> None:
         self.target = leaf
@@ -291,10 +336,10 @@ class Relay(Node):
         else:
             leaf.parents.append(self)
 
-    def child_settled(self, child: Node) -> bool:
+    def children_settled(self, settled: Sequence[Node]) -> bool:
         """Go on with the next node, or settle as the last one did."""
         then, self._then = self._then, None
-        following = then() if then is not None and child.state == SUCCEEDED else None
+        following = then() if then is not None and settled[0].state == SUCCEEDED else None
         if following is not None and following.state == PENDING:
             self._follow(following)
             return False
@@ -355,8 +400,8 @@ def _describe(combinator: CombinatorType, children: Iterable[Node]) -> Future | 
 def await_point(nodes: Sequence[Node], *, cancel: bool) -> Future | None:
     """What `nodes` wait for, as version 7 describes it; `None` when nothing in the journal could end the wait.
 
-    Undelivered leaves only: restate-server compares the tree with every notification it ever stored, and resumes at once
-    what names a delivered one. `cancel` adds the cancel signal, which must be in no tree once it was delivered.
+    Undelivered leaves only: restate-server compares the tree with every notification it ever stored, and resumes at
+    once what names a delivered one. `cancel` adds the cancel signal, which must be in no tree once it was delivered.
     """
     future = _describe(CombinatorType.FIRST_COMPLETED, nodes)
     if future is None or not cancel:
