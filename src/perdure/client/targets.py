@@ -11,7 +11,6 @@ The classic paths (`/{service}/{handler}`) are used where they will do, because 
 from __future__ import annotations
 
 import datetime as dt
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -66,9 +65,16 @@ def milliseconds(delay: float | dt.timedelta) -> int:
         delay: seconds, or a `timedelta`.
 
     Raises:
-        UsageError: when it is negative or not finite.
+        UsageError: when it is negative, not finite, or longer than a `timedelta` can be.
     """
-    return math.ceil(round(seconds(delay, "delay") * 1000, 6))
+    try:
+        # By way of whole microseconds: times 1000 would turn a float that means 300 ms into one a little above.
+        exact = delay if isinstance(delay, dt.timedelta) else dt.timedelta(seconds=seconds(delay, "delay"))
+    except OverflowError as exc:
+        raise UsageError(f"a delay of {delay} seconds is longer than can be said") from exc
+    if exact < dt.timedelta(0):
+        raise UsageError(f"delay is at least 0 seconds, not {delay!r}")
+    return -(-exact // dt.timedelta(milliseconds=1))
 
 
 @dataclass(frozen=True)
