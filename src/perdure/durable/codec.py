@@ -72,11 +72,11 @@ class CodedSerde(Generic[T]):
     __slots__ = ("accepts_empty", "codec", "content_type", "serde", "stable")
 
     def __init__(self, serde: Serde[T], codec: Codec) -> None:
-        self.serde = serde
-        self.codec = codec
-        self.content_type = codec.content_type or serde.content_type
-        self.stable = serde.stable and codec.stable
-        self.accepts_empty = serde.accepts_empty
+        self.serde: Serde[T] = serde
+        self.codec: Codec = codec
+        self.content_type: str = codec.content_type or serde.content_type
+        self.stable: bool = serde.stable and codec.stable
+        self.accepts_empty: bool = serde.accepts_empty
 
     def encode(self, value: T, /) -> bytes:
         """Return `value` as bytes of the codec; an empty payload stays empty."""
@@ -110,8 +110,8 @@ class Serdes:
     __slots__ = ("_by_annotation", "_by_code", "codec", "factory")
 
     def __init__(self, factory: SerdeFactory = serde_for, codec: Codec | None = None) -> None:
-        self.factory = factory
-        self.codec = None if codec is PLAIN else codec
+        self.factory: SerdeFactory = factory
+        self.codec: Codec | None = None if codec is PLAIN else codec
         self._by_annotation: dict[Any, Serde[Any]] = {}
         self._by_code: dict[int, tuple[CodeType, object, Serde[Any]]] = {}
 

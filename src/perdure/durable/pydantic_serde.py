@@ -41,11 +41,11 @@ class PydanticSerde(Generic[T]):
         self._type = annotation
         schema = self.schema()
         # Sets have no order that is the same in every process; pydantic marks them in its schema, and only there.
-        self.stable = schema is not None and b'"uniqueItems"' not in msgspec.json.encode(schema)
+        self.stable: bool = schema is not None and b'"uniqueItems"' not in msgspec.json.encode(schema)
         try:
             self._adapter.validate_json(b"null")
         except pydantic.ValidationError:
-            self.accepts_empty = False
+            self.accepts_empty: bool = False
         else:
             self.accepts_empty = True
 

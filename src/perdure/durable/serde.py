@@ -88,8 +88,8 @@ class JsonSerde(Generic[T]):
     def __init__(self, annotation: Any, *, nullable: bool, sorted_sets: bool) -> None:
         decode = msgspec.json.Decoder(annotation).decode
         self._type = annotation
-        self.stable = True
-        self.accepts_empty = nullable
+        self.stable: bool = True
+        self.accepts_empty: bool = nullable
         self.encode = (_SORTING_ENCODER if sorted_sets else _ENCODER).encode
         self.decode = _or_none(decode) if nullable else decode
 

@@ -115,7 +115,7 @@ class Handler(Generic[R_co]):
         self.kind = kind
         self.fn = fn
         self.options = options
-        self.takes_input = shape.takes_input
+        self.takes_input: bool = shape.takes_input
         self._shape = shape
         self._input = input
         self._output = output
@@ -337,7 +337,7 @@ class Definition:
             raise UsageError(f"a {self._words()} needs a name, as in {type(self).__name__}('Shop'), not {name!r}")
         validate_service_name(name)
         self.name = name
-        self.options = Options(**fields).over(options or Options())
+        self.options: Options = Options(**fields).over(options or Options())
         self._check_options(self.options)
         self._handlers: dict[str, Handler[Any]] = {}
 

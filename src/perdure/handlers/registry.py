@@ -55,10 +55,10 @@ class BoundHandler(Generic[R_co]):
     __slots__ = ("handler", "input", "options", "output", "serdes", "service")
 
     def __init__(self, service: Definition, handler: Handler[R_co], options: Options, serdes: Serdes) -> None:
-        self.service = service
-        self.handler = handler
-        self.options = options
-        self.serdes = serdes
+        self.service: Definition = service
+        self.handler: Handler[R_co] = handler
+        self.options: Options = options
+        self.serdes: Serdes = serdes
         self.input: Serde[Any] = handler.input_serde(serdes)
         self.output: Serde[Any] = handler.output_serde(serdes)
 

@@ -55,9 +55,9 @@ class StateKey(Generic[T]):
     ) -> None:
         if not isinstance(name, str) or not name:
             raise UsageError(f"a state key needs a name, not {name!r}")
-        self.name = name
-        self.type = type
-        self.serde = serde
+        self.name: str = name
+        self.type: Any = type
+        self.serde: Serde[Any] | None = serde
         self._default = default
         self._default_copy: tuple[Serde[Any], bytes] | None = None
         if default is not _NO_DEFAULT:
