@@ -146,6 +146,13 @@ class Handler(Generic[R_co]):
         return f"<{type(self).__name__} {self.path}>"
 
     def _request(self, arg: Any, key: Any, options: Any, known: frozenset[str]) -> Request[R_co]:
+        if options:
+            self._check_call_options(options, known)
+        if key is not None and not isinstance(key, str):
+            raise UsageError(f"the key of {self.path} is text, not {key!r}")
+        return Request(self, arg, key, options)
+
+    def _check_call_options(self, options: Any, known: frozenset[str]) -> None:
         unknown = options.keys() - known
         if unknown:
             raise UsageError(
@@ -154,9 +161,6 @@ class Handler(Generic[R_co]):
             )
         if self.kind is HandlerKind.MAIN and options.get("idempotency_key") is not None:
             raise UsageError(f"{self.path} runs once per key: an idempotency key has no meaning there, leave it out")
-        if key is not None and not isinstance(key, str):
-            raise UsageError(f"the key of {self.path} is text, not {key!r}")
-        return Request(self, arg, key, options)
 
 
 _CALL_OPTIONS: Final = frozenset(TypedCallOptions.__annotations__)
