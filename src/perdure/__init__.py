@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from perdure.asgi import Endpoint
+    from perdure.client import Client, IngressInvocation, SentInvocation
     from perdure.durable.codec import PLAIN, Codec, CodedSerde
     from perdure.durable.combinators import Case, Failed, Outcome, Succeeded
     from perdure.durable.completion_set import DurableFuturesUnordered
@@ -56,6 +57,7 @@ __all__ = [
     "Awakeable",
     "CallFuture",
     "Case",
+    "Client",
     "Codec",
     "CodedSerde",
     "Context",
@@ -67,6 +69,7 @@ __all__ = [
     "Failed",
     "IdentityError",
     "IngressError",
+    "IngressInvocation",
     "InvocationCancelled",
     "InvocationHandle",
     "JournalMismatchError",
@@ -80,6 +83,7 @@ __all__ = [
     "RetryPolicy",
     "RetryableError",
     "RunCancelled",
+    "SentInvocation",
     "Serde",
     "SerdeError",
     "SerdeFactory",
@@ -100,6 +104,7 @@ __all__ = [
 # Where each name is, and the imports above once more for the interpreter; a test compares the three lists.
 _HOMES: Final = {
     "asgi": "Endpoint",
+    "client": "Client IngressInvocation SentInvocation",
     "durable.codec": "PLAIN Codec CodedSerde",
     "durable.combinators": "Case Failed Outcome Succeeded",
     "durable.completion_set": "DurableFuturesUnordered",

@@ -1,4 +1,4 @@
-"""Tools for testing services, shipped with perdure: a private restate-server, endpoints in own processes."""
+"""Tools for testing services: handlers in memory, a private restate-server, endpoints in processes of their own."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ from perdure.testing.endpoint_process import EndpointProcess, serve_in_subproces
 from perdure.testing.restate_admin import AdminError
 from perdure.testing.restate_options import RestateOptions
 from perdure.testing.restate_process import AsyncRestateServer, RestateServer, restate_server
+from perdure.testing.run import Ran, run
+from perdure.testing.runtime import InMemoryRuntime
 
 __all__ = [
     "AdminError",
     "AsyncRestateServer",
     "EndpointProcess",
     "HarnessError",
+    "InMemoryRuntime",
+    "Ran",
     "RestateOptions",
     "RestateServer",
     "restate_server",
+    "run",
     "serve_in_subprocess",
 ]
