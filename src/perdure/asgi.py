@@ -21,7 +21,7 @@ from perdure.handlers.endpoint import Responder
 from perdure.handlers.environment import Environment
 from perdure.handlers.exchange import Exchange
 from perdure.handlers.registry import Registry
-from perdure.handlers.signatures import ed25519_verifier
+from perdure.handlers.ed25519 import ed25519_verifier
 from perdure.wire.identity import IdentityVerifier, VerifySignature
 from perdure.wire.manifest import ProtocolMode
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from perdure.durable.serde import SerdeFactory
     from perdure.handlers.definitions import Definition
     from perdure.handlers.middleware import Middleware
-    from perdure.handlers.signatures import SignatureBackend
+    from perdure.handlers.ed25519 import SignatureBackend
 
     Scope = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -175,9 +175,9 @@ class Runs:
         policy = closure.retry if closure.retry is not None else _DEFAULT_RETRY
         tries = closure.tries
         if earlier:
-            # The runtime counts attempts. The tries before its first retry were made within one attempt, as many as
+            # The runtime counts attempts, each of them one try, but for the first: that made one try more than
             # the policy has short pauses.
-            tries += earlier - 1 + policy.tries_within(IN_PROCESS_RETRY)
+            tries += earlier + policy.tries_within(IN_PROCESS_RETRY)
         delay = policy.next_delay(tries, spent)
         if isinstance(delay, Exhausted):
             if policy.on_exhausted == "pause":

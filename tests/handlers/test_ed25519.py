@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perdure.exceptions import UsageError
-from perdure.handlers.signatures import SignatureBackend, ed25519_verifier
+from perdure.handlers.ed25519 import SignatureBackend, ed25519_verifier
 
 SIGNING_KEY = nacl.signing.SigningKey(b"a seed of thirty-two bytes, ok..")
 PUBLIC_KEY = bytes(SIGNING_KEY.verify_key)
