@@ -1,8 +1,8 @@
 """What came back: notifications in journal order, delivered one at a time, and the mailboxes of signals.
 
 A notification that has arrived is not *delivered*. It waits in the queue until the driver, with no branch left to run,
-takes the first one. Until then it does not exist for user code: `done` is false, a `select` does not see it. That is what
-makes the order of the journal, and not the speed of the network, the order of the program.
+takes the first one. Until then it does not exist for user code: `done` is false, a `select` does not see it. That is
+what makes the order of the journal, and not the speed of the network, the order of the program.
 
 Signals are mailboxes by name. A delivered value goes to the oldest future that is *being awaited*; while none is, it is
 kept. So a wait that was abandoned swallows no later signal.
@@ -16,7 +16,7 @@ from typing import Final
 from perdure.exceptions import JournalMismatchError, ProtocolError
 from perdure.machine.awaiting import Leaf
 from perdure.machine.journal import mismatch
-from perdure.wire.messages import CANCEL_SIGNAL, Notification, Result, SignalNotification, Value, Void
+from perdure.wire.messages import CANCEL_SIGNAL, Notification, Result, SignalNotification, Void
 
 __all__ = ["Completions", "Mailbox"]
 
@@ -177,8 +177,3 @@ class Completions:
         mailbox = self.mailboxes.get(leaf.signal)
         if mailbox is not None and leaf in mailbox.waiting:
             mailbox.waiting.remove(leaf)
-
-
-def payload(result: Result) -> bytes:
-    """The bytes of a successful result; a void one has none."""
-    return result.content if isinstance(result, Value) else b""

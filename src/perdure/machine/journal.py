@@ -15,6 +15,8 @@ from typing import Final, NamedTuple
 
 from perdure.exceptions import JournalMismatchError
 from perdure.wire.messages import (
+    CANCEL_SIGNAL,
+    AttachInvocationCommand,
     CallCommand,
     ClearAllStateCommand,
     ClearStateCommand,
@@ -23,6 +25,7 @@ from perdure.wire.messages import (
     CompletePromiseCommand,
     GetEagerStateCommand,
     GetEagerStateKeysCommand,
+    GetInvocationOutputCommand,
     GetLazyStateCommand,
     GetLazyStateKeysCommand,
     GetPromiseCommand,
@@ -77,6 +80,8 @@ _VERBS: Final[dict[type[Command], str]] = {
     CallCommand: "call",
     OneWayCallCommand: "send",
     SendSignalCommand: "send signal",
+    AttachInvocationCommand: "attach",
+    GetInvocationOutputCommand: "get output",
     RunCommand: "run",
     CompleteAwakeableCommand: "complete awakeable",
 }
@@ -109,6 +114,8 @@ def describe(command: Command) -> str:
             subject = repr(command.key.decode("utf-8", "replace"))
         case GetPromiseCommand() | PeekPromiseCommand() | CompletePromiseCommand():
             subject = repr(command.key)
+        case SendSignalCommand(signal=signal) if signal == CANCEL_SIGNAL:
+            verb, subject = "cancel", command.target_invocation_id
         case SendSignalCommand():
             subject = f"{command.signal!r} to {command.target_invocation_id}"
         case CompleteAwakeableCommand():
@@ -196,9 +203,7 @@ class RecordedCommands:
             JournalMismatchError: they differ.
         """
         recorded = self._recorded[0]
-        if recorded != issued and (
-            type(recorded) is not type(issued) or _differences(recorded, issued, stable=stable)
-        ):
+        if recorded != issued and (type(recorded) is not type(issued) or _differences(recorded, issued, stable=stable)):
             raise mismatch(self.index + 1, recorded, issued)
         self._recorded.popleft()
         self.index += 1
