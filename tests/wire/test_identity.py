@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perdure.exceptions import IdentityError, UsageError
-from perdure.handlers.signatures import SignatureBackend, ed25519_verifier
+from perdure.handlers.ed25519 import SignatureBackend, ed25519_verifier
 from perdure.wire.identity import (
     JWT_HEADER,
     KEY_PREFIX,
@@ -118,6 +118,10 @@ def test_key_of_an_object_in_the_token_does_not_matter() -> None:
     VERIFIER.verify(headers(token(claims=CLAIMS | {"sub": "ключ" * 2000})), PATH, now=NOW)
 
 
+def test_other_headers_may_come_more_than_once() -> None:
+    VERIFIER.verify([(b"cookie", b"a"), *headers(TOKEN), (b"cookie", b"b")], PATH, now=NOW)
+
+
 def test_names_of_headers_are_read_in_any_case() -> None:
     VERIFIER.verify([(name.title(), value) for name, value in headers(TOKEN)], PATH, now=NOW)
 
@@ -194,6 +198,7 @@ def test_header_that_comes_twice_is_refused(name: str) -> None:
         (TOKEN.rpartition(".")[0] + "." + base64url(bytes(61)), "malformed token: the signature has 61 bytes, not 64"),
         (TOKEN.rpartition(".")[0] + "." + base64url(bytes(65)), "malformed token: the signature has 65 bytes, not 64"),
         (" " + TOKEN, "malformed token: the header is not"),
+        ("x" * 65_536, "malformed token: 1 parts"),
         ("x" * 65_537, "malformed token: 65537 characters, more than 65536"),
     ],
 )
@@ -384,6 +389,7 @@ def test_token_with_the_base_path_in_it_is_refused() -> None:
         ("/a/discover", "/discover"),
         ("/invoke/S/discover", "/invoke/S/discover"),
         ("discover", "discover"),
+        ("a/discover", "/discover"),
         ("invoke/S/h", "invoke/S/h"),
         ("/health", "/health"),
         ("/a/health", "/a/health"),

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from perdure.exceptions import IdentityError
-from perdure.handlers.signatures import ed25519_verifier
+from perdure.handlers.ed25519 import ed25519_verifier
 from perdure.testing import RestateServer
 from perdure.wire.identity import KEY_PREFIX, IdentityVerifier
 from perdure.wire.ids import format_invocation_id, parse_invocation_id

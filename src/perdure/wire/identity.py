@@ -15,7 +15,7 @@ The target is *relative to the base path of the deployment*: an endpoint that is
 ``/shop/discover`` and a token for ``/discover``. So the end of the path is what counts (`request_target`), for the
 signature and, lest the two disagree, for whoever routes the request.
 
-This module knows neither the time nor any cryptography, both are given to it; `perdure.handlers.signatures` has
+This module knows neither the time nor any cryptography, both are given to it; `perdure.handlers.ed25519` has
 verifiers made of libraries.
 
 Source: `src/request_identity.rs` in restatedev/sdk-shared-core and `crates/service-client/src/request_identity/v1.rs`
