@@ -8,13 +8,14 @@
         │   └── RunCancelled             a step was cancelled; told to whoever awaits it from outside
         ├── RetryableError               fails the attempt on purpose; the runtime tries again
         ├── PauseError                   pauses the invocation until an operator resumes it (protocol 7)
-        ├── FailError                    fails the invocation from wherever it is raised, past every handler (protocol
-        7) ├── UsageError                   the program uses perdure wrongly; repaired code can go on ├──
-        JournalMismatchError         code and journal disagree (570) ├── SerdeError                   a value could not
-        be encoded or decoded ├── ProtocolError                the peer sent what the protocol does not allow (571) ├──
-        UnsupportedFeatureError      the negotiated protocol version lacks what was asked for (573) ├── IdentityError
-        a request is not signed by a key that is trusted (401) └── IngressError                 an ingress call failed
-        before an invocation could answer
+        ├── FailError                    fails the invocation, past everything that handles errors (protocol 7)
+        ├── UsageError                   the program uses perdure wrongly; repaired code can go on
+        ├── JournalMismatchError         code and journal disagree (570)
+        ├── SerdeError                   a value could not be encoded or decoded
+        ├── ProtocolError                the peer sent what the protocol does not allow (571)
+        ├── UnsupportedFeatureError      the negotiated protocol version lacks what was asked for (573)
+        ├── IdentityError                a request is not signed by a key that is trusted (401)
+        └── IngressError                 an ingress call failed before an invocation could answer
     BaseException
     └── InvocationCancelled              somebody cancelled this invocation (409)
 
