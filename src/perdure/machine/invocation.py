@@ -23,10 +23,11 @@ Every method raises `perdure.exceptions.JournalMismatchError` when the journal r
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from perdure.exceptions import (
     INTERNAL,
+    JOURNAL_MISMATCH,
     JournalMismatchError,
     ProtocolError,
     UnsupportedFeatureError,
@@ -88,6 +89,8 @@ from perdure.wire.versions import ProtocolVersion
 
 __all__ = ["Invocation"]
 
+R = TypeVar("R", bound=AnyOutcome)
+
 _VOID: Final = Void()
 _REPLAYING: Final = State.REPLAYING
 _PROCESSING: Final = State.PROCESSING
@@ -126,11 +129,11 @@ class Invocation:
     )
 
     def __init__(self, version: ProtocolVersion, *, counts_signals: bool = False) -> None:
-        self.version = version
-        self.counts_signals = counts_signals
-        self.state = State.AWAITING_START
-        self.input_closed = False
-        self.written = 0
+        self.version: ProtocolVersion = version
+        self.counts_signals: bool = counts_signals
+        self.state: State = State.AWAITING_START
+        self.input_closed: bool = False
+        self.written: int = 0
         self.last_command: Command | None = None
         self._decoder = Decoder()
         self._start: StartMessage | None = None
@@ -153,6 +156,8 @@ class Invocation:
         Raises:
             ProtocolError: they are not what the protocol allows here.
         """
+        if self.state is State.CLOSED:
+            return  # late: nobody looks at it any more
         decoder = self._decoder
         decoder.receive_data(data)
         receive = self.receive
@@ -198,7 +203,9 @@ class Invocation:
             ProtocolError: the journal, or a frame, is not complete.
         """
         self.input_closed = True
-        self._decoder.receive_eof()
+        if self.state is not State.CLOSED:
+            self._decoder.receive_eof()
+            self._decoder.next_message()  # there is none, unless the input ends inside a frame
         self._move(Event.INPUT_CLOSED)
 
     def _begin(self, message: StartMessage) -> None:
@@ -365,7 +372,7 @@ class Invocation:
         self._move(Event.END)
         self._out.append(EndMessage())
 
-    def _portable(self, result: Value | Failure) -> Value | Failure:
+    def _portable(self, result: R) -> R | Failure:
         """Version 5 has no metadata in failures; what it cannot store is not compared later either."""
         if self.version < ProtocolVersion.V6 and isinstance(result, Failure) and result.metadata:
             return Failure(result.code, result.message)
@@ -555,7 +562,7 @@ class Invocation:
         self, invocation_id: str, signal: int | str, result: AnyOutcome, name: str = "", *, stable: bool = True
     ) -> None:
         """Send a signal to an invocation."""
-        self._issue(SendSignalCommand(invocation_id, signal, result, name), stable=stable)
+        self._issue(SendSignalCommand(invocation_id, signal, self._portable(result), name), stable=stable)
 
     def cancel(self, invocation_id: str) -> None:
         """Cancel another invocation."""
@@ -616,7 +623,7 @@ class Invocation:
 
     def awaiting_on(self, nodes: Sequence[Node], *, executing: bool) -> None:
         """Tell the runtime what the handler waits for right now (version 7 only, a hint)."""
-        if self.version < ProtocolVersion.V7:
+        if self.version < ProtocolVersion.V7 or self.state is State.CLOSED:
             return
         future = await_point(nodes, cancel=not self.cancelled)
         if future is not None:
@@ -641,7 +648,7 @@ class Invocation:
             stacktrace: for the operator.
             retry_after: seconds to the next attempt; without it the retry policy decides.
             behavior: what the runtime shall do; below version 7 it cannot be asked, and retries.
-            leaf: the step at fault; without it, the last command is named.
+            leaf: the step at fault; without it the last command is named, or the recorded one that was not repeated.
             name: the name of that step.
         """
         if self.state is State.CLOSED:
@@ -650,8 +657,15 @@ class Invocation:
         last = self.last_command
         index: int | None
         kind: int | None
+        recorded = self._recorded.peek() if code == JOURNAL_MISMATCH else None
         if leaf is not None:
             index, kind, name = leaf.command, RunCommand.type_code, name or leaf.label
+        elif recorded is not None:
+            index, kind, name = (
+                self._recorded.index + 1,
+                type(recorded).type_code,
+                getattr(recorded, "name", None) or None,
+            )
         elif last is not None and self._recorded.index >= 0:
             index, kind, name = self._recorded.index, type(last).type_code, name or getattr(last, "name", None) or None
         else:
