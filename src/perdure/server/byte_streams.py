@@ -19,7 +19,11 @@ READ_SIZE: Final = 2**16
 """Bytes asked for in one read."""
 
 CLOSE_TIMEOUT: Final = 1.0
-"""Seconds that a peer gets to take what is still buffered when its connection is closed."""
+"""Seconds that a peer gets to take what is still buffered when its connection is closed, and to close its side.
+
+A socket that is closed with bytes in it that nobody has read resets the connection, and the peer loses what it has not
+read yet: the answer, or the reason. So our side is ended first, and what still comes is thrown away.
+"""
 
 
 class ByteStream(Protocol):
@@ -37,7 +41,7 @@ class ByteStream(Protocol):
         """
 
     async def aclose(self) -> None:
-        """Close, after what was sent has left; at once where the peer does not take it."""
+        """End our side after what was sent, wait a moment for the peer to end its own, and close."""
 
 
 class _AsyncioStream:
@@ -62,6 +66,8 @@ class _AsyncioStream:
             try:
                 if not self._writer.is_closing():
                     self._writer.write_eof()
+                    while await self.receive():
+                        pass
                 self._writer.close()
                 await self._writer.wait_closed()
             except OSError:

@@ -22,6 +22,7 @@ from hypercorn.utils import parse_socket_addr
 from perdure.server.applications import Applications
 from perdure.server.byte_streams import ByteStream, wrap_socket
 from perdure.server.http2 import Http2
+from perdure.server.inbox import slow_down
 from perdure.server.site import Site
 
 __all__ = ["serve_connection"]
@@ -64,7 +65,7 @@ class _Connection:
         self._client = client
         self._server = server
         self._sending = anyio.Lock()
-        self._leaving = False
+        self._unheard = 0
         self._idle_since: float | None = anyio.current_time()
         self._tasks: anyio.abc.TaskGroup
         self._http1: H11Protocol | None = None
@@ -146,7 +147,9 @@ class _Connection:
                     try:
                         await self._stream.send(event.data)
                     except OSError:
+                        self._unheard += 1
                         self._end()
+                await slow_down(self._unheard)
             case Closed():
                 self._end()
             case Updated():

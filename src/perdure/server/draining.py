@@ -45,7 +45,7 @@ class Drain:
 
     def __init__(self, timeout: float) -> None:
         self.timeout = timeout
-        self.begun = anyio.Event()
+        self.begun: anyio.Event = anyio.Event()
 
     def extend(self, scope: dict[str, Any]) -> None:
         """Put the extension into the scope of a request or of the lifespan."""

@@ -1,12 +1,13 @@
-"""h2's connection with our settings, and without three ways in which it ends connections that could go on."""
+"""h2's connection with our settings, and without the ways in which it treats a connection too hard or too softly."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import h2.config
 import h2.connection
 import h2.events
+import h2.exceptions
 import h2.settings
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
@@ -14,9 +15,15 @@ from hyperframe.frame import GoAwayFrame
 
 from perdure.server.settings import Settings
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
 __all__ = ["NO_LIMIT", "H2Connection"]
 
 NO_LIMIT: Final = 2**31 - 1
+
+FRAME_LENGTH: Final = 3
+"""Bytes of the length that a frame begins with."""
 
 
 class _Settings(h2.settings.Settings):
@@ -41,7 +48,7 @@ class H2Connection(h2.connection.H2Connection):
     def __init__(self, settings: Settings) -> None:
         self.MAX_CLOSED_STREAMS = settings.remembered_streams
         super().__init__(h2.config.H2Configuration(client_side=False, header_encoding=None))
-        self.local_settings = _Settings(
+        self.local_settings: h2.settings.Settings = _Settings(
             client=False,
             initial_values={
                 SettingCodes.MAX_CONCURRENT_STREAMS: settings.max_streams,
@@ -51,8 +58,23 @@ class H2Connection(h2.connection.H2Connection):
             },
         )
         # Initial values are not "changes", so h2 does not apply them where it keeps copies.
-        self.max_inbound_frame_size = settings.max_frame
+        self.max_inbound_frame_size: int = settings.max_frame
         self.decoder.max_header_list_size = settings.max_headers
+
+    def receive_data(self, data: Buffer) -> list[h2.events.Event]:
+        """Take bytes from the peer.
+
+        A frame that announces to be too large is refused at its first bytes; h2 would wait for all of it, 16 MiB.
+
+        Raises:
+            ProtocolError: the peer breaks the protocol; a GOAWAY that says so is ready to be sent.
+        """
+        found = super().receive_data(data)
+        begun: bytearray = self.incoming_buffer._data  # noqa: SLF001 - what h2 keeps of a frame that is not complete
+        if len(begun) >= FRAME_LENGTH and int.from_bytes(begun[:FRAME_LENGTH], "big") > self.max_inbound_frame_size:
+            self._terminate_connection(ErrorCodes.FRAME_SIZE_ERROR)
+            raise h2.exceptions.FrameTooLargeError("a frame announces more bytes than are allowed")
+        return found
 
     def clear_outbound_data_buffer(self) -> None:
         """Keep it: h2 calls this at a GOAWAY, after which requests in flight are still answered."""

@@ -48,6 +48,7 @@ from hypercorn.utils import filter_pseudo_headers
 from perdure.server.applications import Applications
 from perdure.server.h2_connection import NO_LIMIT, H2Connection
 from perdure.server.http2_stream import Headers, Stream
+from perdure.server.inbox import slow_down
 from perdure.server.sender import Sender
 from perdure.server.site import Site
 
@@ -105,7 +106,9 @@ class Http2:
         self.idle_since: float | None = anyio.current_time()
         """When the last request ended, on the loop's clock; None while there are requests."""
         self._h2 = H2Connection(self._settings)
-        self.sender = Sender(self._h2, self._settings.stream_buffer, output_ended=self._end_output, reset=self._reset)
+        self.sender: Sender = Sender(
+            self._h2, self._settings.stream_buffer, output_ended=self._end_output, reset=self._reset
+        )
 
     # The connection
 
@@ -331,7 +334,9 @@ class Http2:
             return
         match event:
             case events.Body():
-                if stream.output_ended or not event.data:
+                if stream.output_ended:
+                    stream.unheard += 1
+                    await slow_down(stream.unheard)
                     return
                 stream.outgoing += event.data
                 self.sender.change(stream)

@@ -51,6 +51,7 @@ class Stream:
         output_ended: all of it has left, or nothing more of it can.
         input_ended: the peer sends nothing more.
         room: set when `outgoing` is no longer full; an application waits for it.
+        unheard: how often the application sent something after the answer could not be sent any more.
         taken: bytes that the application took since the peer's window was last opened.
     """
 
@@ -68,22 +69,24 @@ class Stream:
         "room",
         "taken",
         "trailers",
+        "unheard",
     )
 
     def __init__(self, stream_id: int, owner: StreamOwner, body_limit: int) -> None:
         self._owner = owner
-        self.id = stream_id
+        self.id: int = stream_id
         self.http: HTTPStream
-        self.inbox = Inbox(body_limit, partial(owner.give_back, self))
-        self.app_running = False
+        self.inbox: Inbox = Inbox(body_limit, partial(owner.give_back, self))
+        self.app_running: bool = False
         self.head: Headers | None = None
-        self.outgoing = bytearray()
+        self.outgoing: bytearray = bytearray()
         self.trailers: Headers = []
-        self.complete = False
-        self.output_ended = False
-        self.input_ended = False
+        self.complete: bool = False
+        self.output_ended: bool = False
+        self.input_ended: bool = False
         self.room: anyio.Event | None = None
-        self.taken = 0
+        self.unheard = 0
+        self.taken: int = 0
 
     def as_hypercorn(self) -> HypercornTaskGroup:
         """This object as what starts applications for `HTTPStream`."""

@@ -28,10 +28,10 @@ class HypercornConfig(Config):
     """hypercorn's configuration object, as far as its protocol classes read it."""
 
     def __init__(self, settings: Settings) -> None:
-        self.errorlog = logging.getLogger("perdure.server")
-        self.accesslog = None  # restate-server keeps the record of what was called
-        self.h11_max_incomplete_size = settings.max_headers
-        self.keep_alive_max_requests = UNLIMITED  # 1000 requests on one connection are no reason to close it
+        self.errorlog: logging.Logger | str | None = logging.getLogger("perdure.server")
+        self.accesslog: logging.Logger | str | None = None  # restate-server keeps the record of what was called
+        self.h11_max_incomplete_size: int = settings.max_headers
+        self.keep_alive_max_requests: int = UNLIMITED  # 1000 requests on one connection are no reason to close it
         self._second = -1
         self._date = b""
 
@@ -70,8 +70,8 @@ class HypercornContext:
     event_class = _Event
 
     def __init__(self, drain: Drain) -> None:
-        self.terminate = _Event()
-        self.terminated = _Event(drain.begun)
+        self.terminate: _Event = _Event()
+        self.terminated: _Event = _Event(drain.begun)
 
     async def mark_request(self) -> None:
         """Count a request; nobody counts."""

@@ -15,20 +15,33 @@ from typing import Any, Final
 
 import anyio
 
-__all__ = ["Inbox", "Message"]
+__all__ = ["Inbox", "Message", "slow_down"]
 
 Message = dict[str, Any]
 
 FREE_REPEATS: Final = 16
-"""How often an application hears `http.disconnect` at once; an application that goes on asking is slowed down."""
+"""How often an application is answered at once after its peer is gone."""
 
 LONGEST_PAUSE: Final = 1.0
-"""Seconds that `receive` takes at most for one who does not want to know that the peer is gone."""
+"""Seconds that one answer takes at most."""
 
 PAUSE_STEP: Final = 0.001
 
 MESSAGES: Final = 64
 """WebSocket messages that wait before the reader of their connection does."""
+
+
+async def slow_down(repeats: int) -> None:
+    """Hold up an application that goes on receiving from, or sending to, a peer that is gone.
+
+    Both are answered without waiting for anything, so a loop around them would keep the event loop for itself, and all
+    other requests would stop.
+
+    Args:
+        repeats: how often it has done so.
+    """
+    if repeats > FREE_REPEATS:
+        await anyio.sleep(min(repeats * PAUSE_STEP, LONGEST_PAUSE))
 
 
 class Inbox:
@@ -138,8 +151,7 @@ class Inbox:
                 return {"type": "http.request", "body": body, "more_body": not self._ended}
             if self._disconnected:
                 self._repeats += 1
-                if self._repeats > FREE_REPEATS:
-                    await anyio.sleep(min(self._repeats * PAUSE_STEP, LONGEST_PAUSE))
+                await slow_down(self._repeats)
                 return dict(self._farewell)
             self._arrived = self._arrived or anyio.Event()
             await self._arrived.wait()

@@ -60,7 +60,7 @@ class Sender:
         self._work = anyio.Event()
         self._written = anyio.Event()
         self._broken = False
-        self.closing = False
+        self.closing: bool = False
         """Nothing more will be said: `write` returns when all is sent."""
 
     def close(self, *, broken: bool = False) -> None:

@@ -30,8 +30,8 @@ class Site:
         self.application = application
         self.settings = settings
         self.drain = drain
-        self.state = ConnectionState(state)
-        self.config = HypercornConfig(settings)
-        self.context = cast("HypercornWorkerContext", HypercornContext(drain))
+        self.state: ConnectionState = ConnectionState(state)
+        self.config: HypercornConfig = HypercornConfig(settings)
+        self.context: HypercornWorkerContext = cast("HypercornWorkerContext", HypercornContext(drain))
         self.app: AppWrapper = ASGIWrapper(application)
         """For hypercorn's constructors only; `Applications` calls the application itself."""

@@ -39,8 +39,10 @@ class TrioStream:
             raise ConnectionResetError("the peer is gone") from error
 
     async def aclose(self) -> None:
-        """Close, after what was sent has left."""
+        """End our side after what was sent, wait a moment for the peer to end its own, and close."""
         with trio.move_on_after(self._close_timeout, shield=True):
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # the peer was faster
                 await self._stream.send_eof()
+                while await self.receive():
+                    pass
         await trio.aclose_forcefully(self._stream)
