@@ -17,11 +17,11 @@ import anyio
 
 from perdure.durable.transport import Disconnected
 from perdure.exceptions import UsageError
+from perdure.handlers.ed25519 import ed25519_verifier
 from perdure.handlers.endpoint import Responder
 from perdure.handlers.environment import Environment
 from perdure.handlers.exchange import Exchange
 from perdure.handlers.registry import Registry
-from perdure.handlers.ed25519 import ed25519_verifier
 from perdure.wire.identity import IdentityVerifier, VerifySignature
 from perdure.wire.manifest import ProtocolMode
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from perdure.durable.codec import Codec
     from perdure.durable.serde import SerdeFactory
     from perdure.handlers.definitions import Definition
-    from perdure.handlers.middleware import Middleware
     from perdure.handlers.ed25519 import SignatureBackend
+    from perdure.handlers.middleware import Middleware
 
     Scope = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -75,15 +75,14 @@ class Endpoint:
         codec: Codec | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self.registry = Registry(services, serde=serde, codec=codec)
-        self.environment = Environment(self.registry, middleware=middleware, clock=clock)
+        self.registry: Registry = Registry(services, serde=serde, codec=codec)
+        self.environment: Environment = Environment(self.registry, middleware=middleware, clock=clock)
         identity = (
             IdentityVerifier(identity_keys, verify=ed25519_verifier(signature_backend)) if identity_keys else None
         )
         self._responder = Responder(self.registry, self.environment, identity)
         self._lifespan = lifespan
         self._entered = lifespan is None
-        self._drain: _Drain | None = None
 
     def __repr__(self) -> str:
         return f"Endpoint({', '.join(self.registry.services)})"
@@ -133,11 +132,16 @@ class Endpoint:
                 if scope.get("http_version") in _BIDIRECTIONAL
                 else ProtocolMode.REQUEST_RESPONSE
             )
-            await self.handle(_AsgiExchange(scope, receive, send, self._drain), mode)
+            await self.handle(_AsgiExchange(scope, receive, send), mode)
         elif kind == "lifespan":
             await self._serve_lifespan(scope, receive, send)
         else:
             raise UsageError(f"an endpoint answers HTTP requests, not {kind}")
+
+    async def _suspend_when(self, draining: anyio.Event) -> None:
+        """Hand back what runs when the server is about to end (`perdure.server` tells)."""
+        await draining.wait()
+        await self.environment.drain()
 
     async def _serve_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
@@ -146,8 +150,7 @@ class Endpoint:
         try:
             async with self.running(), anyio.create_task_group() as tasks:
                 if extension is not None:
-                    self._drain = _Drain()
-                    tasks.start_soon(self._drain.watch, extension["draining"])
+                    tasks.start_soon(self._suspend_when, extension["draining"])
                 started = True
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
@@ -159,62 +162,23 @@ class Endpoint:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-class _Drain:
-    """Whether the server is about to end, and the requests that wait for input and must be told.
-
-    Attributes:
-        begun: whether it is.
-        waiting: the scopes of those that wait.
-    """
-
-    def __init__(self) -> None:
-        self.begun = False
-        self.waiting: set[anyio.CancelScope] = set()
-
-    async def watch(self, draining: anyio.Event) -> None:
-        """Wait for the beginning, and tell everybody."""
-        await draining.wait()
-        self.begun = True
-        for scope in self.waiting:
-            scope.cancel()
-
-
 class _AsgiExchange:
-    """An ASGI request as an exchange.
+    """An ASGI request as an exchange."""
 
-    When the server drains (`scope["extensions"]["perdure.drain"]`, see `perdure.server`), the request counts as ended:
-    whatever the handler waits for then suspends it, and the runtime goes on with it elsewhere.
-    """
+    __slots__ = ("_disconnected", "_receive", "_send", "headers", "method", "path")
 
-    __slots__ = ("_disconnected", "_drain", "_ended", "_receive", "_send", "headers", "method", "path")
-
-    def __init__(self, scope: Scope, receive: Receive, send: Send, drain: _Drain | None = None) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
         self._receive = receive
         self._send = send
-        self._ended = False
         self._disconnected = False
-        self._drain = drain
 
     async def receive(self) -> bytes | None:
         if self._disconnected:
             raise Disconnected
-        drain = self._drain
-        if drain is None or self._ended:
-            return self._take(await self._receive())
-        if not drain.begun:
-            with anyio.CancelScope() as scope:
-                drain.waiting.add(scope)
-                try:
-                    message = await self._receive()
-                finally:
-                    drain.waiting.discard(scope)
-            if not scope.cancelled_caught:
-                return self._take(message)
-        self._ended = True
-        return None
+        return self._take(await self._receive())
 
     def _take(self, message: MutableMapping[str, Any]) -> bytes | None:
         if message["type"] == "http.disconnect":
@@ -226,7 +190,6 @@ class _AsgiExchange:
         if body:
             self._receive = _ended_after(self._receive)
             return body
-        self._ended = True
         return None
 
     async def respond(self, status: int, headers: Sequence[tuple[str, str]]) -> None:

@@ -31,8 +31,15 @@ class SystemClock:
 
     __slots__ = ()
 
-    now = staticmethod(time.time)
-    monotonic = staticmethod(time.monotonic)
+    @staticmethod
+    def now() -> float:
+        """Seconds since the Unix epoch."""
+        return time.time()
+
+    @staticmethod
+    def monotonic() -> float:
+        """Seconds on a clock that is never set back."""
+        return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
         """Wait on the event loop."""

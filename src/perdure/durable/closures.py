@@ -62,20 +62,20 @@ class Closure:
         timeout: float | None,
         name: str,
     ) -> None:
-        self.leaf = leaf
+        self.leaf: Leaf = leaf
         self._fn = fn
         self._args = args
         self._plain = plain
         self._encode = encode
         self._context = contextvars.copy_context()
-        self.retry = retry
-        self.timeout = timeout
-        self.name = name
-        self.cancelled = False
-        self.running = False
+        self.retry: RetryPolicy | None = retry
+        self.timeout: float | None = timeout
+        self.name: str = name
+        self.cancelled: bool = False
+        self.running: bool = False
         self.ended: anyio.Event | None = None
         self.scope: anyio.CancelScope | None = None
-        self.tries = 0
+        self.tries: int = 0
 
     def cancel(self) -> None:
         """Stop the closure at once, or keep it from starting."""

@@ -37,6 +37,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Callable, Coroutine, Iterable
+from threading import get_ident
 from typing import Any, Final
 
 import anyio
@@ -46,7 +47,7 @@ import anyio.lowlevel
 from perdure.durable.clock import Clock, SystemClock
 from perdure.durable.closures import Closure
 from perdure.durable.failures import BROKEN, NOT_RETRIED, StepFailed, write_failure
-from perdure.durable.loop import current_task_function, raise_cancelled
+from perdure.durable.loop import raise_cancelled
 from perdure.durable.runs import Runs
 from perdure.durable.source import parked_location, user_location
 from perdure.durable.stepping import Watched
@@ -81,13 +82,13 @@ class End(enum.Enum):
 
 
 class DriverBranch(Branch):
-    """A branch with its native side: the task it runs in and the event that wakes it."""
+    """A branch with its native side: whether its code runs right now, and the event that wakes its task."""
 
-    __slots__ = ("event", "task")
+    __slots__ = ("event", "stepping")
 
     def __init__(self, path: tuple[int, ...]) -> None:
         super().__init__(path)
-        self.task: object = None
+        self.stepping = False
         self.event: anyio.Event | None = None
 
 
@@ -117,7 +118,6 @@ class Driver:
         "_clock",
         "_closing",
         "_coroutine",
-        "_current_task",
         "_delivered",
         "_encode_out",
         "_feed",
@@ -132,6 +132,7 @@ class Driver:
         "_scope",
         "_sending",
         "_tasks",
+        "_thread",
         "_transport",
         "_yielded_at",
         "delivering",
@@ -153,7 +154,7 @@ class Driver:
         on_idle: Callable[[], None] | None = None,
     ) -> None:
         self._on_idle = on_idle
-        self.machine = machine
+        self.machine: Invocation = machine
         self._transport: Any = transport
         self._clock: Clock = clock if clock is not None else SystemClock()
         self._feed: Callable[[Any], None] = self._feed_messages if messages else machine.receive_data
@@ -161,7 +162,7 @@ class Driver:
         self.turns: Turns[DriverBranch] = Turns()
         self._root = DriverBranch((0,))
         self._coroutine: Coroutine[Any, Any, None] | None = None
-        self._current_task: Callable[[], object] = current_task_function()
+        self._thread = get_ident()
         self._tasks: anyio.abc.TaskGroup | None = None
         self._scope: anyio.CancelScope | None = None
         self._sending = False
@@ -169,7 +170,7 @@ class Driver:
         self._over = False
         self._reader = False
         self._reading = False
-        self.runs = Runs(machine, self._clock, self)
+        self.runs: Runs = Runs(machine, self._clock, self)
         self._calls: list[tuple[Leaf, Leaf]] = []
         self._owed: list[Node] = []
         self._cancel_seen = False
@@ -179,8 +180,8 @@ class Driver:
         self._delivered = 0
         self._breathe_at = BREATHE_EVERY
         self._yielded_at = 0.0
-        self.delivering = False
-        self.fenced = False
+        self.delivering: bool = False
+        self.fenced: bool = False
         self.end: End | None = None
         self.failure: BaseException | None = None
 
@@ -207,7 +208,6 @@ class Driver:
             return self._close(End.DISCONNECTED)
         self._yielded_at = self._clock.monotonic()
         root = self._root
-        root.task = self._current_task()
         self.turns.adopt(root)
         self.turns.grant()
         try:
@@ -231,7 +231,7 @@ class Driver:
     async def _run_root(self, handler: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._coroutine = handler()
         try:
-            await Watched(self._coroutine, self._task_waits)
+            await Watched(self._coroutine, self._root, self._task_waits)
         except PerdureError as error:
             self._root_failed(error)
         except Exception as error:  # noqa: BLE001 - reported: it becomes the outcome of the attempt
@@ -251,6 +251,14 @@ class Driver:
         self._fence(end)
         assert self.end is not None
         return self.end
+
+    async def drain(self) -> None:
+        """Wait for nothing more: the attempt suspends where it waits next, or now if it waits already."""
+        if self.fenced or self._closing or self._over:
+            return
+        self.machine.input_closed = True
+        if self.machine.ready and self._tasks is not None and self.turns.holder is None:
+            await self._rest()
 
     async def _read_journal(self) -> None:
         machine = self.machine
@@ -331,6 +339,8 @@ class Driver:
 
     async def _read_once(self) -> None:
         """A parked branch reads: nothing else can happen meanwhile."""
+        if self.fenced:
+            await self._unwind()
         if anyio.current_effective_deadline() != math.inf:
             await self._foreign_scope("deadline")
         scope = self._scope
@@ -345,7 +355,7 @@ class Driver:
         except anyio.get_cancelled_exc_class():
             scope.shield = True
             self._reading = False
-            if anyio.current_effective_deadline() != math.inf:  # a scope inside the shield was cancelled
+            if not self.fenced and anyio.current_effective_deadline() != math.inf:  # a scope inside the shield
                 await self._foreign_scope("cancel scope or task group")
             self._fence(End.CANCELLED)
             raise
@@ -387,7 +397,7 @@ class Driver:
             UsageError: this code may not use the context, with the reason.
         """
         branch = self.turns.holder
-        if branch is not None and branch.task is self._current_task():
+        if branch is not None and branch.stepping and get_ident() == self._thread:
             return branch
         raise UsageError(self._misuse())
 
@@ -405,7 +415,7 @@ class Driver:
         place = f" ({where})" if where else ""
         if self._over:
             return f"the context is used after its handler has ended{place}: nothing durable can happen any more"
-        if self._current_task() is self._root.task or any(c.running for c in self.runs.running.values()):
+        if self._root.stepping or self.runs.running:
             return (
                 f"the context is used inside a step{place}: a function given to ctx.run may do anything but durable "
                 "operations. Return its result and do the durable part in the handler"
@@ -631,7 +641,7 @@ class Driver:
 
     def _parked_at(self) -> str:
         """The line at which the handler waits: found from inside its task, or from outside."""
-        if self._current_task() is self._root.task:
+        if self._root.stepping:
             return user_location()
         return parked_location(self._coroutine)
 

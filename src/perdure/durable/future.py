@@ -142,7 +142,7 @@ class CallFuture(JournalFuture[T_co]):
         self, driver: Driver, id_future: DurableFuture[str], leaf: Leaf, decode: Callable[[Result], T_co]
     ) -> None:
         super().__init__(driver, leaf, decode)
-        self.invocation_id = id_future
+        self.invocation_id: DurableFuture[str] = id_future
 
 
 class Awakeable(JournalFuture[T_co]):
@@ -156,7 +156,7 @@ class Awakeable(JournalFuture[T_co]):
 
     def __init__(self, driver: Driver, id: str, leaf: Leaf, decode: Callable[[Result], T_co]) -> None:
         super().__init__(driver, leaf, decode)
-        self.id = id
+        self.id: str = id
 
 
 class _Mapped(DurableFuture[U]):

@@ -1,39 +1,10 @@
-"""What the driver needs to know of the event loop it runs on, at the loop's own speed.
-
-anyio's `get_current_task` builds a description of the task (0.8 to 1.1 us); the loops' own functions return the task
-(0.05 to 0.2 us). The guard of every durable operation asks, so the difference is worth this module. Neither loop is
-imported for the sake of the other.
-"""
+"""The loop's own cancellation, raised where it would not reach."""
 
 from __future__ import annotations
 
-import asyncio
-import sys
-from collections.abc import Callable
-
 import anyio
 
-__all__ = ["current_task_function", "raise_cancelled"]
-
-
-def current_task_function() -> Callable[[], object]:
-    """The running loop's own `current_task`.
-
-    Raises:
-        RuntimeError: no event loop is running.
-    """
-    trio = sys.modules.get("trio")
-    if trio is not None:
-        try:
-            trio.lowlevel.current_task()
-        except RuntimeError:
-            pass  # trio is imported, but asyncio is running
-        else:
-            function: Callable[[], object] = trio.lowlevel.current_task
-            return function
-    if asyncio.current_task() is None:
-        raise RuntimeError("durable code must run in a task of trio or asyncio")
-    return asyncio.current_task
+__all__ = ["raise_cancelled"]
 
 
 async def raise_cancelled() -> None:

@@ -52,12 +52,12 @@ class Branch:
     __slots__ = ("_children", "ended", "error", "parked", "parked_on", "path", "ready", "wake")
 
     def __init__(self, path: tuple[int, ...]) -> None:
-        self.path = path
-        self.parked = False
-        self.ready = False
-        self.ended = False
+        self.path: tuple[int, ...] = path
+        self.parked: bool = False
+        self.ready: bool = False
+        self.ended: bool = False
         self.parked_on: Any = None
-        self.wake = Wake.START
+        self.wake: Wake = Wake.START
         self.error: BaseException | None = None
         self._children = 0
 

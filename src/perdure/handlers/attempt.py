@@ -52,8 +52,8 @@ class Attempt:
 
     def __init__(self, driver: Driver, service: str, handler: str) -> None:
         self._driver = driver
-        self.service = service
-        self.handler = handler
+        self.service: str = service
+        self.handler: str = handler
 
     @property
     def invocation_id(self) -> str:
@@ -90,9 +90,13 @@ async def run_attempt(bound: BoundHandler[Any], driver: Driver, environment: Env
     handler = bound.handler
     attempt = Attempt(driver, bound.service.name, handler.name)
     token = current_attempt.set(attempt)
+    environment.running.add(driver)
+    if environment.draining:
+        await driver.drain()
     try:
         end = await driver.run(_Run(bound, driver, environment).run)
     finally:
+        environment.running.discard(driver)
         current_attempt.reset(token)
     if end is End.FAILED:
         _log.warning("attempt of %s failed: %s", handler.path, driver.failure, exc_info=driver.failure)

@@ -10,6 +10,7 @@ from perdure.handlers.middleware import Middleware
 from perdure.handlers.steps import Steps
 
 if TYPE_CHECKING:
+    from perdure.durable.driver import Driver
     from perdure.handlers.registry import BoundHandler, Registry
 
 __all__ = ["Environment"]
@@ -23,6 +24,10 @@ class Environment:
         middleware: entered around attempts and steps, the first outermost.
         clock: where attempts read the time.
         app: what the lifespan yielded; it may be set later.
+
+    Attributes:
+        draining: whether the process is about to end.
+        running: the attempts that run now.
     """
 
     def __init__(
@@ -34,10 +39,18 @@ class Environment:
         app: Any = None,
     ) -> None:
         self.registry = registry
-        self.middleware = tuple(middleware)
+        self.middleware: tuple[Middleware, ...] = tuple(middleware)
         self.clock: Clock = clock if clock is not None else SystemClock()
         self.app = app
+        self.draining = False
+        self.running: set[Driver] = set()
         self._steps: dict[BoundHandler[Any], Steps] = {}
+
+    async def drain(self) -> None:
+        """Let every attempt suspend where it waits: the process is about to end, and others go on with the work."""
+        self.draining = True
+        for driver in list(self.running):
+            await driver.drain()
 
     def steps_of(self, bound: BoundHandler[Any]) -> Steps:
         """The step functions of a handler, as they become known."""

@@ -73,7 +73,7 @@ class InvocationContext:
         environment: Environment,
         headers: Sequence[Header],
     ) -> None:
-        self.driver = driver
+        self.driver: Driver = driver
         self._serdes = bound.serdes
         self._steps = environment.steps_of(bound)
         self._environment = environment

@@ -109,8 +109,8 @@ class ContextInvocation(Generic[R]):
         id: str | None = None,
         id_leaf: Leaf | None = None,
     ) -> None:
-        self.ctx = ctx
-        self.invocation_id = invocation_id
+        self.ctx: InvocationContext = ctx
+        self.invocation_id: DurableFuture[str] = invocation_id
         self._read = read
         self._id = id
         self._id_leaf = id_leaf

@@ -96,13 +96,13 @@ class Step:
     __slots__ = ("code", "name", "plain", "read", "serde", "write")
 
     def __init__(self, fn: Callable[..., Any], serde: Serde[Any], code: CodeType | None = None) -> None:
-        self.name = _name_of(fn)
-        self.plain = _is_plain(fn)
-        self.serde = serde
-        self.code = code
+        self.name: str = _name_of(fn)
+        self.plain: bool = _is_plain(fn)
+        self.serde: Serde[Any] = serde
+        self.code: CodeType | None = code
         of = f"the result of step {self.name!r}"
-        self.write = _writer(serde, of)
-        self.read = reader(serde, of)
+        self.write: Callable[[Any], bytes] = _writer(serde, of)
+        self.read: Callable[[Result], Any] = reader(serde, of)
 
 
 class Steps:
