@@ -36,6 +36,8 @@ class ByteStream(Protocol):
     async def send(self, data: bytes) -> None:
         """Hand over all of the data, and wait while the peer does not take it.
 
+        A cancelled `send` loses nothing: the next one goes on where it stopped.
+
         Raises:
             OSError: the peer is gone.
         """

@@ -10,6 +10,7 @@ import errno
 import logging
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import anyio
@@ -103,22 +104,43 @@ def urls(listening: list[socket.socket]) -> list[str]:
 
 
 async def accept_connections(listening: socket.socket, start: Callable[[socket.socket], None]) -> None:
-    """Accept for ever, and hand each connected socket, non-blocking, to a function."""
+    """Accept for ever, and hand each connected socket, non-blocking, to a function.
+
+    Raises:
+        OSError: the listening socket is broken.
+    """
     while True:
         try:
             connected, _ = listening.accept()
-        except BlockingIOError:
-            await anyio.wait_readable(listening)
         except OSError as error:
-            if error.errno in OVERLOADED:
-                logger.error("cannot accept a connection: %s; trying again", error.strerror)  # noqa: TRY400 - the line says it all
-                await anyio.sleep(OVERLOAD_PAUSE)
-            elif error.errno in PEER_GONE:
-                await checkpoint()
-            else:
-                raise
+            found: socket.socket | OSError = error
         else:
-            connected.setblocking(False)
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            start(connected)
+            found = connected
+        if isinstance(found, socket.socket):
+            found.setblocking(False)
+            with suppress(OSError):  # the peer is gone already; who reads from it will see
+                _set_options(found)
+            start(found)
             await checkpoint()
+        elif isinstance(found, BlockingIOError):
+            await anyio.wait_readable(listening)
+        elif found.errno in OVERLOADED:
+            logger.error("cannot accept a connection: %s; trying again", found.strerror)
+            await anyio.sleep(OVERLOAD_PAUSE)
+        elif found.errno in PEER_GONE:
+            await checkpoint()
+        else:
+            raise found
+
+
+def _set_options(connected: socket.socket) -> None:
+    """Send small pieces at once, and let the system ask silent peers whether they are still there.
+
+    A peer whose machine or network vanished says nothing, and a request that waits for its next message would wait for
+    ever. The times are Linux's options; elsewhere the system's own apply (two hours).
+    """
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 20), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, option):
+            connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

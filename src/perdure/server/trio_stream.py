@@ -21,6 +21,7 @@ class TrioStream:
 
     def __init__(self, connected: socket.socket, *, read_size: int, close_timeout: float) -> None:
         self._stream = trio.SocketStream(trio.socket.from_stdlib_socket(connected))
+        self._unsent = memoryview(b"")
         self._read_size = read_size
         self._close_timeout = close_timeout
 
@@ -32,11 +33,15 @@ class TrioStream:
             return b""
 
     async def send(self, data: bytes) -> None:
-        """Hand over all of the data."""
-        try:
-            await self._stream.send_all(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise ConnectionResetError("the peer is gone") from error
+        """Hand over all of the data, after what a cancelled `send` had left."""
+        # Not `send_all`: it does not say how much it has sent when it is cancelled.
+        self._unsent = memoryview(bytes(self._unsent) + data if self._unsent else data)
+        while self._unsent:
+            try:
+                sent = await self._stream.socket.send(self._unsent)
+            except trio.ClosedResourceError as error:
+                raise ConnectionResetError("the connection is closed") from error
+            self._unsent = self._unsent[sent:]
 
     async def aclose(self) -> None:
         """End our side after what was sent, wait a moment for the peer to end its own, and close."""
