@@ -17,7 +17,7 @@ import anyio
 sys.path.insert(0, str(Path(__file__).parent))
 
 from core_apps import APPS
-from fake_server import FakeServer
+from fake_server import FakeServer, lifespan
 
 from perdure.testing.runtime import InMemoryRuntime
 from perdure.wire.messages import OutputCommand
@@ -53,6 +53,11 @@ async def replayed(app: Any, version: int, runtime: InMemoryRuntime) -> float:
 
 async def measure(app: Any, version: int, sizes: list[int], seconds: float) -> dict[str, dict[int, float]]:
     """Medians, in microseconds: of a whole invocation by its number of steps, executed and replayed."""
+    async with lifespan(app):
+        return await measure_running(app, version, sizes, seconds)
+
+
+async def measure_running(app: Any, version: int, sizes: list[int], seconds: float) -> dict[str, dict[int, float]]:
     result: dict[str, dict[int, float]] = {"processed": {}, "replayed": {}}
     for n in sizes:
         runtime = await journal(app, version, n)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -10,6 +12,36 @@ from perdure.testing.runtime import AttemptOver, InMemoryRuntime
 from perdure.wire.decoder import Decoder
 from perdure.wire.frames import encode_frames
 from perdure.wire.messages import Message
+
+
+@asynccontextmanager
+async def lifespan(app: Any) -> AsyncIterator[None]:
+    """Start and stop an app as servers do; one that knows no lifespan is left alone."""
+    started, stop = anyio.Event(), anyio.Event()
+    received = False
+
+    async def receive() -> dict[str, Any]:
+        nonlocal received
+        if received:
+            await stop.wait()
+            return {"type": "lifespan.shutdown"}
+        received = True
+        return {"type": "lifespan.startup"}
+
+    async def send(message: dict[str, Any]) -> None:
+        started.set()
+
+    async def live() -> None:
+        try:
+            await app({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send)
+        except Exception:  # noqa: BLE001 - ASGI's way of saying that there is none
+            started.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(live)
+        await started.wait()
+        yield
+        stop.set()
 
 
 class FakeServer:

@@ -10,7 +10,7 @@ lifespan events, so whoever mounts one that has a `lifespan` enters `endpoint.ru
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -94,17 +94,19 @@ class Endpoint:
         ASGI servers do this through their lifespan events. Programs that mount the endpoint, or call `handle`, do it
         themselves.
         """
-        if self._lifespan is None:
-            yield None
-            return
-        async with self._lifespan(self) as app:
-            self.environment.app = app
+        environment = self.environment
+        async with AsyncExitStack() as stack:
+            if self._lifespan is not None:
+                environment.app = await stack.enter_async_context(self._lifespan(self))
+            environment.home = await stack.enter_async_context(anyio.create_task_group())
             self._entered = True
             try:
-                yield app
+                yield environment.app
             finally:
-                self._entered = False
-                self.environment.app = None
+                self._entered = self._lifespan is None
+                environment.home.cancel_scope.cancel()
+                environment.home = None
+                environment.app = None
 
     async def handle(self, exchange: Exchange, mode: ProtocolMode = ProtocolMode.BIDI_STREAM) -> None:
         """Answer one request of any HTTP server.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import anyio
@@ -112,7 +113,7 @@ class Closure:
     async def _in_thread(self) -> Any:
         # A thread cannot be interrupted. It is waited for, also when it was cancelled: nothing outlives its block.
         context = self._context.copy()
-        call = anyio.to_thread.run_sync(context.run, self._fn, *self._args)
+        call = anyio.to_thread.run_sync(partial(context.run, self._fn, *self._args))
         if self.timeout is None:
             return await call
         with anyio.fail_after(self.timeout):

@@ -18,11 +18,11 @@ once costs no trip through the loop either. As soon as the handler's task waits 
 plain await, a peer that does not take our output) a *reader* task is started, and reads until the end of the attempt:
 input that nobody takes would stop every other stream of an HTTP/2 connection.
 
-**Who hears what.** The handler runs in a native scope that is shielded from its host. Only whoever reads hears that the
-host is cancelled (Ctrl-C, a server that shuts down) or that the peer is gone; it *fences* first and cancels the handler
-then. So nothing that unwinds can write to a journal that is no longer its own. Cancellation that reaches a parked
-branch any other way can only come from a native scope the user put around a durable await, which no journal knows; it
-is refused as such.
+**Who hears what.** Cancellation of the host (Ctrl-C, a server that shuts down) reaches the handler's task like any
+other. The driver steps the handler by hand and sees it come: it *fences* the attempt first and lets the cancellation
+through then. So nothing that unwinds can write to a journal that is no longer its own. A cancellation that hits a
+durable await any other way can only come from a native scope the user put around it, which no journal knows; it is
+refused as such.
 
 **Fence.** An attempt that is over (suspended, disconnected, shut down, failed) is fenced: durable awaits raise the
 loop's own cancellation, also under native shields, and other durable operations do nothing.
@@ -38,12 +38,13 @@ import enum
 import math
 from collections.abc import Callable, Coroutine, Iterable
 from threading import get_ident
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import anyio
 import anyio.abc
 import anyio.lowlevel
 
+from perdure.durable.children import Children
 from perdure.durable.clock import Clock, SystemClock
 from perdure.durable.closures import Closure
 from perdure.durable.failures import BROKEN, NOT_RETRIED, StepFailed, write_failure
@@ -102,6 +103,7 @@ class Driver:
         clock: where to read the time.
         on_idle: called when every branch is parked, nothing runs and all output was handed over: only the runtime can
             bring anything about now.
+        home: where tasks are started; without it the attempt opens a group of its own.
 
     Attributes:
         fenced: whether the attempt is over, so that nothing durable happens any more.
@@ -115,13 +117,16 @@ class Driver:
         "_calls",
         "_cancel_pending",
         "_cancel_seen",
+        "_children",
         "_clock",
         "_closing",
         "_coroutine",
+        "_deadline",
         "_delivered",
         "_encode_out",
         "_feed",
         "_finishing",
+        "_home",
         "_named_signals",
         "_on_idle",
         "_over",
@@ -131,7 +136,6 @@ class Driver:
         "_root",
         "_scope",
         "_sending",
-        "_tasks",
         "_thread",
         "_transport",
         "_yielded_at",
@@ -152,6 +156,7 @@ class Driver:
         messages: bool = False,
         clock: Clock | None = None,
         on_idle: Callable[[], None] | None = None,
+        home: anyio.abc.TaskGroup | None = None,
     ) -> None:
         self._on_idle = on_idle
         self.machine: Invocation = machine
@@ -163,7 +168,9 @@ class Driver:
         self._root = DriverBranch((0,))
         self._coroutine: Coroutine[Any, Any, None] | None = None
         self._thread = get_ident()
-        self._tasks: anyio.abc.TaskGroup | None = None
+        self._home = home
+        self._children: Children | None = None
+        self._deadline = math.inf
         self._scope: anyio.CancelScope | None = None
         self._sending = False
         self._closing = False
@@ -210,28 +217,49 @@ class Driver:
         root = self._root
         self.turns.adopt(root)
         self.turns.grant()
-        try:
-            async with anyio.create_task_group() as self._tasks:
-                with anyio.CancelScope(shield=True) as self._scope:
-                    await self._run_root(handler)
-                if not self._closing:
-                    if self.failure is not None:
-                        write_failure(machine, self.failure)
-                    await self.flush()
-                self._over = True
-                if self._reader:
-                    self._tasks.cancel_scope.cancel()
-        finally:
-            self._over = True
-            self._fence(End.CANCELLED)
+        if self._home is not None:
+            await self._run_in(self._home, handler)
+        else:
+            async with anyio.create_task_group() as home:
+                await self._run_in(home, handler)
         assert self.end is not None
         assert machine.closed or self.end in {End.DISCONNECTED, End.CANCELLED}
         return self.end
 
+    async def _run_in(self, home: anyio.abc.TaskGroup, handler: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run the handler, its tasks in `home`, and hand over the last output."""
+        children = self._children = Children(home, self._child_failed)
+        try:
+            with anyio.CancelScope() as self._scope:
+                self._deadline = anyio.current_effective_deadline()
+                await self._run_root(handler)
+            if not self._closing:
+                if self.failure is not None:
+                    write_failure(self.machine, self.failure)
+                await self.flush()
+        finally:
+            self._over = True
+            self._fence(End.CANCELLED)
+            await children.end()
+
+    def _child_failed(self) -> None:
+        self._fence(End.CANCELLED)
+
+    def _interrupted(self) -> None:
+        """The loop is about to cancel the handler's task. Where the host does it, the fence comes first."""
+        scope = self._scope
+        if self.fenced or scope is None:
+            return
+        scope.shield = True
+        from_inside = anyio.current_effective_deadline() == -math.inf
+        scope.shield = False
+        if not from_inside:
+            self._fence(End.CANCELLED)
+
     async def _run_root(self, handler: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._coroutine = handler()
         try:
-            await Watched(self._coroutine, self._root, self._task_waits)
+            await Watched(self._coroutine, self._root, self._task_waits, self._interrupted)
         except PerdureError as error:
             self._root_failed(error)
         except Exception as error:  # noqa: BLE001 - reported: it becomes the outcome of the attempt
@@ -257,7 +285,7 @@ class Driver:
         if self.fenced or self._closing or self._over:
             return
         self.machine.input_closed = True
-        if self.machine.ready and self._tasks is not None and self.turns.holder is None:
+        if self.machine.ready and self._children is not None and self.turns.holder is None:
             await self._rest()
 
     async def _read_journal(self) -> None:
@@ -306,7 +334,7 @@ class Driver:
     # --- input and output ------------------------------------------------------------------------------------------
 
     async def _read(self) -> None:
-        """The reader: takes everything that arrives at once, and is the only one to hear the host's cancellation."""
+        """The reader: takes everything that arrives at once."""
         receive = self._transport.receive
         machine = self.machine
         try:
@@ -333,19 +361,16 @@ class Driver:
 
     def start_reader(self) -> None:
         """The handler's task waits for something else than input: from now on a task of its own reads."""
-        if not self._reader and self._tasks is not None and not self._over:
+        if not self._reader and self._children is not None and not self._over:
             self._reader = True
-            self._tasks.start_soon(self._read)
+            self._children.start(self._read)
 
     async def _read_once(self) -> None:
         """A parked branch reads: nothing else can happen meanwhile."""
         if self.fenced:
             await self._unwind()
-        if anyio.current_effective_deadline() != math.inf:
+        if -math.inf < anyio.current_effective_deadline() < self._deadline:
             await self._foreign_scope("deadline")
-        scope = self._scope
-        assert scope is not None
-        scope.shield = False  # whoever reads hears the host's cancellation
         self._reading = True
         try:
             data = await self._transport.receive()
@@ -353,15 +378,12 @@ class Driver:
             self._fence(End.DISCONNECTED)
             data = b""
         except anyio.get_cancelled_exc_class():
-            scope.shield = True
             self._reading = False
-            if not self.fenced and anyio.current_effective_deadline() != math.inf:  # a scope inside the shield
+            if not self.fenced:  # it was not the host
                 await self._foreign_scope("cancel scope or task group")
-            self._fence(End.CANCELLED)
             raise
         finally:
             self._reading = False
-            scope.shield = True
         if self.fenced:
             await self._unwind()
         try:
@@ -482,7 +504,7 @@ class Driver:
             node.remove_waiter(branch)
             raise error
 
-    async def _unwind(self) -> None:
+    async def _unwind(self) -> NoReturn:
         """A durable await in an attempt that is over."""
         if self._over:
             raise UsageError(self._misuse())
@@ -534,7 +556,7 @@ class Driver:
             if self.fenced:
                 await self._unwind()
 
-    async def _fail_parked(self, error: PerdureError) -> None:
+    async def _fail_parked(self, error: PerdureError) -> NoReturn:
         await self._abort(error)
         await self._unwind()
 
@@ -572,7 +594,7 @@ class Driver:
         self.start_reader()
         if self.fenced:
             await self._unwind()
-        if anyio.current_effective_deadline() != math.inf:
+        if -math.inf < anyio.current_effective_deadline() < self._deadline:
             await self._foreign_scope("deadline")
         try:
             if self.machine.version >= ProtocolVersion.V7 and not self.machine.input_closed:
@@ -608,24 +630,24 @@ class Driver:
         """Input arrived, or a closure ended, while every branch is parked."""
         if self.fenced or self._closing or self.turns.holder is not None:
             return
-        assert self._tasks is not None
+        assert self._children is not None
         machine = self.machine
         try:
             following = self._advance()
         except BROKEN as error:
-            self._tasks.start_soon(self._abort, error)
+            self._children.start(self._abort, error)
             return
         if following is not None:
             self._rouse(following)
         elif machine.replaying:
             what = ", ".join(map(_name, self._parked_nodes()))
-            self._tasks.start_soon(self._abort, machine.unreachable(f"waiting for {what}"))
+            self._children.start(self._abort, machine.unreachable(f"waiting for {what}"))
         else:
             self._start_closures(None)
             if not self.runs.running and (machine.input_closed or self._on_idle is not None):
-                self._tasks.start_soon(self._rest)
+                self._children.start(self._rest)
             elif machine.has_output:
-                self._tasks.start_soon(self.flush)
+                self._children.start(self.flush)
 
     async def _rest(self) -> None:
         """Nothing runs: hand over what there is, then suspend or say that nothing runs."""
@@ -676,8 +698,8 @@ class Driver:
             if closure.leaf is node:
                 own = closure
             else:
-                assert self._tasks is not None
-                self._tasks.start_soon(self._execute_in_task, closure)
+                assert self._children is not None
+                self._children.start(self._execute_in_task, closure)
         return own
 
     async def _execute_in_task(self, closure: Closure) -> None:
@@ -704,15 +726,20 @@ class Driver:
 
     async def _execute_here(self, closure: Closure) -> None:
         """Run the closure that this branch awaits, in this branch's task."""
-        await self._execute(closure, inline=True)
+        try:
+            await self._execute(closure, inline=True)
+        except anyio.get_cancelled_exc_class():
+            if not self.fenced:
+                await self._foreign_scope("cancel scope or task group")
+            raise
         if self.fenced:
             await self._unwind()
         await self.flush()
 
     def flush_soon(self) -> None:
         """Hand over the output without waiting for that."""
-        assert self._tasks is not None
-        self._tasks.start_soon(self.flush)
+        assert self._children is not None
+        self._children.start(self.flush)
 
     def is_busy(self) -> bool:
         """Whether branches other than the root are alive."""

@@ -103,7 +103,7 @@ class JournalFuture(DurableFuture[T_co]):
 
     def _read(self) -> T_co:
         result = cast("Leaf", self._node).result
-        if result.__class__ is Failure:
+        if isinstance(result, Failure):
             raise error_of(result)
         return self._decode(cast("Result", result))
 
@@ -120,7 +120,7 @@ class RunFuture(JournalFuture[T_co]):
         yield from driver.wait(leaf).__await__()
         driver.runs.close(leaf)
         result = leaf.result
-        if result.__class__ is Failure and is_run_cancelled(result) and driver.take_cancel():
+        if isinstance(result, Failure) and is_run_cancelled(result) and driver.take_cancel():
             raise InvocationCancelled  # the step was stopped by the cancellation that is now told here
         return self._result()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import anyio
 
 __all__ = ["raise_cancelled"]
 
 
-async def raise_cancelled() -> None:
+async def raise_cancelled() -> NoReturn:
     """Raise the loop's own cancellation, even inside a native shield.
 
     It is raised in a fresh scope that is cancelled on the spot, and carried out of it: a bare checkpoint would not

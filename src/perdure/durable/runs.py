@@ -147,15 +147,15 @@ class Runs:
         while not host.fenced:
             if closure.cancelled:
                 return RUN_CANCELLED
-            error: Exception
-            with anyio.CancelScope(shield=True) as closure.scope:
+            error: Exception | None = None
+            with anyio.CancelScope() as closure.scope:
                 try:
                     return Value(await closure.try_once(on_suspend))
                 except NOT_RETRIED:
                     raise
                 except Exception as caught:  # noqa: BLE001 - the retry policy decides, nothing is lost
                     error = caught
-            if closure.scope.cancelled_caught or closure.cancelled or host.fenced:
+            if error is None or closure.cancelled or host.fenced:
                 continue
             terminal = terminal_of(error)
             if terminal is not None:
@@ -166,7 +166,7 @@ class Runs:
                 return pause
             await host.flush()
             on_suspend = None
-            with anyio.CancelScope(shield=True) as closure.scope:
+            with anyio.CancelScope() as closure.scope:
                 await self._clock.sleep(pause)
         return None
 

@@ -9,6 +9,8 @@ import contextvars
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Protocol
 
+import anyio
+
 __all__ = ["InContext", "Stepped", "Watched"]
 
 
@@ -73,14 +75,22 @@ class Watched:
         coroutine: what to run.
         owner: told whether it runs.
         waits: called before each wait; it may start tasks, but not wait itself.
+        interrupted: called before the loop's cancellation goes into the coroutine.
     """
 
-    __slots__ = ("_coroutine", "_owner", "_waits")
+    __slots__ = ("_coroutine", "_interrupted", "_owner", "_waits")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, None], owner: Stepped, waits: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        coroutine: Coroutine[Any, Any, None],
+        owner: Stepped,
+        waits: Callable[[], None],
+        interrupted: Callable[[], None],
+    ) -> None:
         self._coroutine = coroutine
         self._owner = owner
         self._waits = waits
+        self._interrupted = interrupted
 
     def __await__(self) -> Generator[Any, Any, None]:
         coroutine = self._coroutine
@@ -101,7 +111,14 @@ class Watched:
                     argument = yield trap
                 except BaseException as error:  # noqa: BLE001 - whatever the loop raises belongs to the coroutine
                     resume, argument = coroutine.throw, error
+                    if isinstance(error, anyio.get_cancelled_exc_class()):
+                        self._interrupted()
                 else:
                     resume = coroutine.send
+                    # asyncio throws a cancellation into the task; trio sends it as an outcome, opened further in.
+                    if argument is not None and isinstance(
+                        getattr(argument, "error", None), anyio.get_cancelled_exc_class()
+                    ):
+                        self._interrupted()
         finally:
             owner.stepping = False

@@ -136,8 +136,9 @@ class Responder:
         self, exchange: Exchange, mode: ProtocolMode, bound: BoundHandler[Any], version: ProtocolVersion
     ) -> None:
         transport = _WholeRequest(exchange) if mode is ProtocolMode.REQUEST_RESPONSE else exchange
-        driver = Driver(Invocation(version), transport, clock=self._environment.clock)
-        end = await run_attempt(bound, driver, self._environment)
+        environment = self._environment
+        driver = Driver(Invocation(version), transport, clock=environment.clock, home=environment.home)
+        end = await run_attempt(bound, driver, environment)
         if end in {End.DISCONNECTED, End.CANCELLED}:
             return  # nobody listens any more, or the stream is broken off: no proper end for it
         if not driver.machine.input_closed:

@@ -10,6 +10,8 @@ from perdure.handlers.middleware import Middleware
 from perdure.handlers.steps import Steps
 
 if TYPE_CHECKING:
+    import anyio.abc
+
     from perdure.durable.driver import Driver
     from perdure.handlers.registry import BoundHandler, Registry
 
@@ -26,6 +28,7 @@ class Environment:
         app: what the lifespan yielded; it may be set later.
 
     Attributes:
+        home: where attempts start their tasks, while the process keeps a group open for them.
         draining: whether the process is about to end.
         running: the attempts that run now.
     """
@@ -42,6 +45,7 @@ class Environment:
         self.middleware: tuple[Middleware, ...] = tuple(middleware)
         self.clock: Clock = clock if clock is not None else SystemClock()
         self.app = app
+        self.home: anyio.abc.TaskGroup | None = None
         self.draining = False
         self.running: set[Driver] = set()
         self._steps: dict[BoundHandler[Any], Steps] = {}

@@ -45,7 +45,7 @@ def reader(serde: Serde[Any], of: str) -> Callable[[Result], Any]:
     decode = serde.decode
 
     def read(result: Result) -> Any:
-        data = result.content if result.__class__ is Value else b""
+        data = result.content if isinstance(result, Value) else b""
         try:
             return decode(data)
         except Exception:  # noqa: BLE001 - read again, to say whose value it was
