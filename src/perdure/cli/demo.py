@@ -32,7 +32,7 @@ _PERDURE: Final = (sys.executable, "-m", "perdure.cli")
 PATIENCE: Final = 60.0
 """Seconds until something that should happen is given up."""
 
-ORDER: Final = {
+ORDER: Final[dict[str, object]] = {
     "id": "1001",
     "items": [{"name": "tea", "count": 2, "price": 4.5}, {"name": "cup", "count": 1, "price": 18.5}],
     "card": "4242",
@@ -80,7 +80,7 @@ class _Story:
 
 def _example() -> Path:
     """The checkout example: packed into the wheel, or in the source tree."""
-    packed = Path(__file__).parent / "checkout_example.py"
+    packed = Path(__file__).parent / "_checkout_example.py"
     return packed if packed.exists() else Path(__file__).parents[3] / "examples" / "checkout.py"
 
 

@@ -126,7 +126,7 @@ class Exchange:
         self._prompt = pool(PROMPT_LIMIT)
         self._headers = {name.lower(): value for name, value in (headers or {}).items()}
         self._timeout = timeout
-        self.url = f"{self._prompt.origin}{self._prompt.prefix}"
+        self.url: str = f"{self._prompt.origin}{self._prompt.prefix}"
 
     async def __aenter__(self) -> Self:
         await self._prompt.__aenter__()

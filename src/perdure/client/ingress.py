@@ -97,7 +97,7 @@ class Client:
             max_response_size=max_response_size,
             ssl_context=ssl_context,
         )
-        self.url = self._exchange.url
+        self.url: str = self._exchange.url
         self._options = Options(serde=serde, codec=codec)
         self._serdes = Serdes(serde, codec)
         self._of_handler: dict[Handler[Any], tuple[Serde[Any], Serde[Any]]] = {}

@@ -71,6 +71,8 @@ class ConnectionPool:
     ) -> None:
         if limit < 1:
             raise UsageError(f"limit={limit}: at least one connection is needed")
+        self.origin: Origin
+        self.prefix: str
         self.origin, self.prefix = Origin.parse(url)
         self._limit = limit
         self._connect_timeout = connect_timeout

@@ -46,7 +46,7 @@ class Environment:
         self.clock: Clock = clock if clock is not None else SystemClock()
         self.app = app
         self.home: anyio.abc.TaskGroup | None = None
-        self.draining = False
+        self.draining: bool = False
         self.running: set[Driver] = set()
         self._steps: dict[BoundHandler[Any], Steps] = {}
 

@@ -69,7 +69,7 @@ class Node:
     height: int = 0
 
     def __init__(self) -> None:
-        self.state = PENDING
+        self.state: int = PENDING
         self.parents: list[Node] | None = None
         self.waiters: list[Any] | None = None
 
@@ -148,17 +148,17 @@ class Leaf(Node):
     __slots__ = ("command", "id", "label", "lost", "observed", "result", "signal", "tag")
 
     def __init__(self, id: int, command: int = -1, label: str = "", signal: int | str | None = None) -> None:
-        self.state = PENDING
-        self.parents = None
-        self.waiters = None
-        self.id = id
-        self.signal = signal
+        self.state: int = PENDING
+        self.parents: list[Node] | None = None
+        self.waiters: list[Any] | None = None
+        self.id: int = id
+        self.signal: int | str | None = signal
         self.result: Result | None = None
-        self.command = command
-        self.label = label
+        self.command: int = command
+        self.label: str = label
         self.tag: Any = None
-        self.observed = False
-        self.lost = False
+        self.observed: bool = False
+        self.lost: bool = False
 
     def settle(self, result: Result) -> list[Any]:
         """The notification was delivered; returns the waiters of every node that is decided by it."""
@@ -185,9 +185,9 @@ class Combined(Node):
 
     def __init__(self, combinator: CombinatorType, children: Sequence[Node]) -> None:
         super().__init__()
-        self.combinator = combinator
-        self.children = children
-        self.open = len(children)
+        self.combinator: CombinatorType = combinator
+        self.children: Sequence[Node] = children
+        self.open: int = len(children)
         self.winner: int | None = None
         height = 0
         settled: list[Node] = []
@@ -195,7 +195,7 @@ class Combined(Node):
             height = max(height, child.height)
             if child.state != PENDING:
                 settled.append(child)
-        self.height = height + 1
+        self.height: int = height + 1
         if (settled or not children) and self._count(settled):
             self._let_go()
             return
@@ -262,7 +262,7 @@ class CompletionQueue(Node):
 
     __slots__ = ("_ready", "members")
 
-    height = sys.maxsize  # it is in no combination
+    height: int = sys.maxsize  # it is in no combination
 
     def __init__(self) -> None:
         super().__init__()
@@ -273,7 +273,7 @@ class CompletionQueue(Node):
         """Add a node; `index` comes back with it."""
         if node.state != PENDING:
             self._ready.append((index, node))
-            self.state = SUCCEEDED
+            self.state: int = SUCCEEDED
             return
         indices = self.members.get(node)
         if indices is not None:
@@ -317,11 +317,11 @@ class Relay(Node):
 
     __slots__ = ("_then", "result", "target")
 
-    height = 1
+    height: int = 1
 
     def __init__(self, first: Leaf, then: Callable[[], Leaf | None]) -> None:
         super().__init__()
-        self.target = first
+        self.target: Leaf = first
         self.result: Result | None = None
         self._then: Callable[[], Leaf | None] | None = then
         if first.state == PENDING:
@@ -345,7 +345,7 @@ class Relay(Node):
             return False
         last = following if following is not None else self.target
         self.result = last.result
-        self.state = last.state
+        self.state: int = last.state
         return True
 
 

@@ -11,12 +11,13 @@ kept. So a wait that was abandoned swallows no later signal.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from perdure.exceptions import JournalMismatchError, ProtocolError
 from perdure.machine.awaiting import Leaf
 from perdure.machine.journal import mismatch
-from perdure.wire.messages import CANCEL_SIGNAL, Notification, Result, SignalNotification, Void
+from perdure.wire.messages import CANCEL_SIGNAL, Failure, Notification, Result, SignalNotification, Value, Void
 
 __all__ = ["Completions", "Mailbox"]
 
@@ -31,7 +32,7 @@ class Mailbox:
     def __init__(self) -> None:
         self.values: deque[Result] = deque()
         self.waiting: list[Leaf] = []
-        self.delivered = 0
+        self.delivered: int = 0
 
 
 class Completions:
@@ -46,11 +47,11 @@ class Completions:
     def __init__(self, first_signal: int) -> None:
         self._queue: deque[Notification] = deque()
         self._leaves: dict[int, Leaf] = {}
-        self._proposed: dict[int, Result] = {}
+        self._proposed: dict[int, Value | Failure] = {}
         self.mailboxes: dict[int | str, Mailbox] = {}
-        self.cancelled = False
-        self.next_id = 1  # 0 is protobuf's default, so it would not be written
-        self.next_signal = first_signal
+        self.cancelled: bool = False
+        self.next_id: int = 1  # 0 is protobuf's default, so it would not be written
+        self.next_signal: int = first_signal
 
     # --- ids -------------------------------------------------------------------------------------------------------
 
@@ -71,11 +72,11 @@ class Completions:
         """Queue a notification in the order of the journal."""
         self._queue.append(notification)
 
-    def propose(self, id: int, result: Result) -> None:
+    def propose(self, id: int, result: Value | Failure) -> None:
         """Remember a proposed result until its ack arrives (version 7)."""
         self._proposed[id] = result
 
-    def acknowledge(self, id: int, completion: type[Notification]) -> None:
+    def acknowledge(self, id: int, completion: Callable[[int, Value | Failure], Notification]) -> None:
         """Queue, in the ack's place, the completion that it acknowledges.
 
         Raises:

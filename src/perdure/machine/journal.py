@@ -179,7 +179,7 @@ class RecordedCommands:
 
     def __init__(self) -> None:
         self._recorded: deque[Command] = deque()
-        self.index = -1
+        self.index: int = -1
         """Index of the last command that was issued, recorded or new."""
 
     def append(self, command: Command) -> None:

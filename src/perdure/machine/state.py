@@ -20,7 +20,7 @@ class StateView:
 
     def __init__(self, entries: Iterable[StateEntry] = (), *, partial: bool = True) -> None:
         self._values: dict[bytes, bytes | None] = {entry.key: entry.value for entry in entries}
-        self.partial = partial
+        self.partial: bool = partial
 
     def knows(self, key: bytes) -> bool:
         """Whether the value of `key`, or its absence, is known without asking the runtime."""

@@ -3,8 +3,8 @@
 Theory
 ======
 
-An *attempt* is one run of a handler against one journal. The runtime opens it with a `StartMessage`, which announces how
-many journal entries follow, then sends those entries: commands (what the handler did in earlier attempts) and
+An *attempt* is one run of a handler against one journal. The runtime opens it with a `StartMessage`, which announces
+how many journal entries follow, then sends those entries: commands (what the handler did in earlier attempts) and
 notifications (what came back). Only when all of them are here does user code start.
 
 ::
@@ -33,7 +33,7 @@ The diagram in the documentation is drawn from `TRANSITIONS`.
 from __future__ import annotations
 
 import enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from perdure.exceptions import ProtocolError
 
@@ -49,7 +49,8 @@ class State(enum.Enum):
     PROCESSING = "processing"
     CLOSED = "closed"
 
-    __hash__ = object.__hash__  # members are singletons; the identity hash is the fast one
+    if not TYPE_CHECKING:  # members are singletons, and the identity hash is the fast one; its type is Enum's
+        __hash__ = object.__hash__
 
 
 class Event(enum.Enum):
@@ -68,7 +69,8 @@ class Event(enum.Enum):
     END = "end"  # out
     FAIL = "fail"  # out
 
-    __hash__ = object.__hash__
+    if not TYPE_CHECKING:
+        __hash__ = object.__hash__
 
 
 _S = State
@@ -120,7 +122,9 @@ def next_state(state: State, event: Event) -> State:
     except KeyError:
         pass
     if event is Event.INPUT_CLOSED:
-        raise ProtocolError(f"the runtime closed the request while the attempt was {state.value}: the journal is cut off")
+        raise ProtocolError(
+            f"the runtime closed the request while the attempt was {state.value}: the journal is cut off"
+        )
     if event in INPUT:
         raise ProtocolError(f"the runtime sent {event.value} while the attempt was {state.value}")
     raise RuntimeError(f"{event.value} is not possible while the attempt is {state.value}: please report this")

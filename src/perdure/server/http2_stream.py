@@ -85,7 +85,7 @@ class Stream:
         self.output_ended: bool = False
         self.input_ended: bool = False
         self.room: anyio.Event | None = None
-        self.unheard = 0
+        self.unheard: int = 0
         self.taken: int = 0
 
     def as_hypercorn(self) -> HypercornTaskGroup:

@@ -49,7 +49,7 @@ class ChildProcess:
         cwd: Path | None = None,
         directory: Path | None = None,
     ) -> None:
-        self.command = tuple(command)
+        self.command: tuple[str, ...] = tuple(command)
         self.log = log
         with log.open("ab") as output:
             try:

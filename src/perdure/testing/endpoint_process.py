@@ -60,7 +60,7 @@ class EndpointProcess:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> None:
-        self.command = tuple(command)
+        self.command: tuple[str, ...] = tuple(command)
         self._port = port
         self._env = {**os.environ, **(env or {})}
         self._cwd = cwd

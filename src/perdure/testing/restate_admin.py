@@ -33,8 +33,8 @@ class AdminError(HarnessError):
     """
 
     def __init__(self, request: str, answer: Answer) -> None:
-        self.status = answer.status
-        self.body = answer.body
+        self.status: int = answer.status
+        self.body: bytes = answer.body
         super().__init__(f"{request} was answered with {answer.status}: {answer.body.decode(errors='replace')}")
 
 

@@ -75,7 +75,7 @@ class RestateServer(RestateAdmin):
         check_options(options)
         super().__init__(admin_url="", ingress_url="")
         self.options = options
-        self.node_url = ""
+        self.node_url: str = ""
         self._process: ChildProcess | None = None
         self._directory: Path | None = None
 
@@ -148,7 +148,9 @@ class RestateServer(RestateAdmin):
     def _launch(self, binary: Path) -> None:
         assert self._directory is not None
         ingress, admin, node = free_ports(3)
-        self.ingress_url, self.admin_url, self.node_url = (f"http://{HOST}:{port}" for port in (ingress, admin, node))
+        self.ingress_url: str = f"http://{HOST}:{ingress}"
+        self.admin_url: str = f"http://{HOST}:{admin}"
+        self.node_url = f"http://{HOST}:{node}"
         chosen = settings(self.options, directory=self._directory)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("RESTATE_")}
         own = environment(
@@ -244,17 +246,17 @@ class AsyncRestateServer:
         """Everything the server has logged so far."""
         return self.blocking.logs()
 
-    register = _in_thread(RestateServer.register)
-    query = _in_thread(RestateServer.query)
-    invocation = _in_thread(RestateServer.invocation)
-    journal = _in_thread(RestateServer.journal)
-    cancel = _in_thread(RestateServer.cancel)
-    kill = _in_thread(RestateServer.kill)
-    pause = _in_thread(RestateServer.pause)
-    resume = _in_thread(RestateServer.resume)
-    call = _in_thread(RestateServer.call)
-    wait_until_callable = _in_thread(RestateServer.wait_until_callable)
-    wait_for_status = _in_thread(RestateServer.wait_for_status)
+    register: Final = _in_thread(RestateServer.register)
+    query: Final = _in_thread(RestateServer.query)
+    invocation: Final = _in_thread(RestateServer.invocation)
+    journal: Final = _in_thread(RestateServer.journal)
+    cancel: Final = _in_thread(RestateServer.cancel)
+    kill: Final = _in_thread(RestateServer.kill)
+    pause: Final = _in_thread(RestateServer.pause)
+    resume: Final = _in_thread(RestateServer.resume)
+    call: Final = _in_thread(RestateServer.call)
+    wait_until_callable: Final = _in_thread(RestateServer.wait_until_callable)
+    wait_for_status: Final = _in_thread(RestateServer.wait_for_status)
 
 
 @asynccontextmanager

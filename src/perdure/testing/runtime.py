@@ -134,7 +134,7 @@ class InMemoryRuntime:
         self.invocation_id = invocation_id
         self.random_seed = random_seed
         self.idempotency_key = idempotency_key
-        self.now = _EPOCH
+        self.now: float = _EPOCH
         self.journal: list[Message] = [
             InputCommand(tuple(Header(name, value) for name, value in headers), Value(payload))
         ]
@@ -143,8 +143,8 @@ class InMemoryRuntime:
         self.suspensions: list[SuspensionMessage] = []
         self.hints: list[AwaitingOnMessage] = []
         self.over: AttemptOver | None = None
-        self.promises = dict(promises or {})
-        self.outputs = dict(outputs or {})
+        self.promises: dict[str, Value | Failure] = dict(promises or {})
+        self.outputs: dict[str, Value | Failure] = dict(outputs or {})
         self._answer = answer if answer is not None else lambda _: None
         self._timers: list[tuple[int, int]] = []
         self._open_runs: set[int] = set()
@@ -155,7 +155,7 @@ class InMemoryRuntime:
         self._cut = False
         self._callees = 0
         self._debug_id = format_invocation_id(invocation_id)
-        self.clock_moves = 0
+        self.clock_moves: int = 0
         for name, value in signals:
             self._store(SignalNotification(name, value))
         for index, value in enumerate(awakeables):

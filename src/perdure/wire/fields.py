@@ -105,7 +105,7 @@ class OneOf:
     __slots__ = ("arms",)
 
     def __init__(self, *arms: Arm) -> None:
-        self.arms = arms
+        self.arms: tuple[Arm, ...] = arms
 
     def __repr__(self) -> str:
         return f"OneOf({', '.join(map(repr, self.arms))})"
