@@ -1,8 +1,8 @@
 """What the HTTP server alone costs: an ASGI app that speaks just enough of the protocol, without any SDK.
 
-It knows one handler, `Bench/steps`, and does for each request what an SDK would do on the wire: 10 steps, each one piece
-out (the command and its result) and one piece in (the stored completion). It decodes nothing but frame headers, so it
-is the floor of every SDK on the same server.
+It knows one handler, `Bench/steps`, and does for each request what an SDK would do on the wire: 10 steps, each one
+piece out (the command and its result) and one piece in (the stored completion). It decodes nothing but frame headers,
+so it is the floor of every SDK on the same server.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import struct
 from typing import Any
 
 STEPS = 10
+ENTRIES = 2  # of a fresh invocation: the start message and the input; nothing is ever retried here
 _HEADER = struct.Struct(">HHI")
 _RUN, _PROPOSE, _COMPLETION = 0x0411, 0x0005, 0x8011
 _OUTPUT, _END = 0x0401, 0x0003
@@ -79,7 +80,7 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", content_type)]})
     frames = Frames()
     entries = 0
-    while entries < 2:  # the start message and the input; nothing is ever retried here
+    while entries < ENTRIES:
         entries += len(frames.feed((await receive())["body"]))
     for piece in STEP_FRAMES:
         await send({"type": "http.response.body", "body": piece, "more_body": True})

@@ -22,6 +22,8 @@ from fake_server import FakeServer, lifespan
 from perdure.testing.runtime import InMemoryRuntime
 from perdure.wire.messages import OutputCommand
 
+FEWEST_RUNS = 5
+
 
 async def processed(app: Any, version: int, n: int) -> float:
     """Seconds of an invocation of `n` steps, all of them executed."""
@@ -63,7 +65,7 @@ async def measure_running(app: Any, version: int, sizes: list[int], seconds: flo
         runtime = await journal(app, version, n)
         runs: dict[str, list[float]] = {"processed": [], "replayed": []}
         deadline = time.perf_counter() + seconds
-        while time.perf_counter() < deadline or len(runs["replayed"]) < 5:
+        while time.perf_counter() < deadline or len(runs["replayed"]) < FEWEST_RUNS:
             gc.collect(0)
             runs["processed"].append(await processed(app, version, n))
             runs["replayed"].append(await replayed(app, version, runtime))

@@ -28,7 +28,7 @@ async def lifespan(app: Any) -> AsyncIterator[None]:
         received = True
         return {"type": "lifespan.startup"}
 
-    async def send(message: dict[str, Any]) -> None:
+    async def send(_: dict[str, Any]) -> None:
         started.set()
 
     async def live() -> None:

@@ -38,7 +38,7 @@ import enum
 import math
 from collections.abc import Callable, Coroutine, Iterable
 from threading import get_ident
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import anyio
 import anyio.abc
@@ -89,7 +89,7 @@ class DriverBranch(Branch):
 
     def __init__(self, path: tuple[int, ...]) -> None:
         super().__init__(path)
-        self.stepping = False
+        self.stepping: bool = False
         self.event: anyio.Event | None = None
 
 
@@ -119,7 +119,6 @@ class Driver:
         "_cancel_seen",
         "_children",
         "_clock",
-        "_closing",
         "_coroutine",
         "_deadline",
         "_delivered",
@@ -127,6 +126,7 @@ class Driver:
         "_feed",
         "_finishing",
         "_home",
+        "_mute",
         "_named_signals",
         "_on_idle",
         "_over",
@@ -136,6 +136,7 @@ class Driver:
         "_root",
         "_scope",
         "_sending",
+        "_sent",
         "_thread",
         "_transport",
         "_yielded_at",
@@ -173,7 +174,8 @@ class Driver:
         self._deadline = math.inf
         self._scope: anyio.CancelScope | None = None
         self._sending = False
-        self._closing = False
+        self._sent: anyio.Event | None = None
+        self._mute = False
         self._over = False
         self._reader = False
         self._reading = False
@@ -233,13 +235,13 @@ class Driver:
             with anyio.CancelScope() as self._scope:
                 self._deadline = anyio.current_effective_deadline()
                 await self._run_root(handler)
-            if not self._closing:
-                if self.failure is not None:
-                    write_failure(self.machine, self.failure)
-                await self.flush()
+            if self.failure is not None:
+                write_failure(self.machine, self.failure)
+            await self.flush()
         finally:
             self._over = True
-            self._fence(End.CANCELLED)
+            if not self.fenced:
+                self._fence(End.CANCELLED)
             await children.end()
 
     def _child_failed(self) -> None:
@@ -282,7 +284,7 @@ class Driver:
 
     async def drain(self) -> None:
         """Wait for nothing more: the attempt suspends where it waits next, or now if it waits already."""
-        if self.fenced or self._closing or self._over:
+        if self.fenced or self._over:
             return
         self.machine.input_closed = True
         if self.machine.ready and self._children is not None and self.turns.holder is None:
@@ -302,13 +304,18 @@ class Driver:
 
     def _fence(self, end: End) -> None:
         """The attempt is over: whatever unwinds from here on changes nothing."""
-        if self.fenced:
-            return
-        self.fenced = True
-        self.end = end
+        self._seal(end)
+        if end is End.DISCONNECTED or end is End.CANCELLED:
+            self._mute = True
         if self._scope is not None and end is not End.ENDED:
             self._scope.cancel()
         self.runs.interrupt()
+
+    def _seal(self, end: End) -> None:
+        """Nothing durable happens any more; what runs goes on until the last message has left."""
+        if not self.fenced:
+            self.fenced = True
+            self.end = end
 
     def broken(self, error: PerdureError) -> PerdureError:
         """A command could not be issued: fence the attempt, say where, and give the error back to be raised."""
@@ -321,11 +328,11 @@ class Driver:
 
     async def _abort(self, error: BaseException) -> None:
         """Fail the attempt from outside the handler: the message leaves before user code unwinds."""
-        if self.fenced or self._closing:
+        if self.fenced:
             return
         if isinstance(error, JournalMismatchError) and not error.location:
             error.location = self._parked_at()
-        self._closing = True
+        self._seal(End.FAILED)
         self.failure = error.cause if isinstance(error, StepFailed) else error
         write_failure(self.machine, error)
         await self.flush()
@@ -384,7 +391,7 @@ class Driver:
             raise
         finally:
             self._reading = False
-        if self.fenced:
+        if self.end is not None:  # fenced meanwhile
             await self._unwind()
         try:
             if data is None:
@@ -395,8 +402,15 @@ class Driver:
             await self._fail_parked(error)
 
     async def flush(self) -> None:
-        """Send what the machine has written. Whoever is sending already takes it along."""
-        if self._sending:
+        """Send what the machine has written, and return when it was handed over.
+
+        Whoever is sending already takes it along. After a piece was lost nothing more is sent.
+        """
+        while self._sending and not self._mute:
+            if self._sent is None:
+                self._sent = anyio.Event()
+            await self._sent.wait()
+        if self._mute:
             return
         self._sending = True
         try:
@@ -404,11 +418,16 @@ class Driver:
                 await self._transport.send(data)
         except Disconnected:
             self._fence(End.DISCONNECTED)
+            self.end = End.DISCONNECTED
         except anyio.get_cancelled_exc_class():
-            self._fence(End.CANCELLED)  # a piece may be lost: nothing may follow it
+            self._fence(End.CANCELLED)
+            self.end = End.CANCELLED
             raise
         finally:
             self._sending = False
+            if self._sent is not None:
+                self._sent.set()
+                self._sent = None
 
     # --- the turn --------------------------------------------------------------------------------------------------
 
@@ -504,10 +523,11 @@ class Driver:
             node.remove_waiter(branch)
             raise error
 
-    async def _unwind(self) -> NoReturn:
-        """A durable await in an attempt that is over."""
+    async def _unwind(self) -> None:
+        """A durable await in an attempt that is over; the message that ended it leaves first."""
         if self._over:
             raise UsageError(self._misuse())
+        await self.flush()
         await raise_cancelled()
 
     def _collect_signals(self, node: Node) -> list[Leaf]:
@@ -525,6 +545,7 @@ class Driver:
                 following = self._advance()
             except BROKEN as error:
                 await self._fail_parked(error)
+                raise  # not reached: the attempt is over, and its branches are unwound
             if following is branch:
                 if self._delivered >= self._breathe_at:
                     await self._breathe()
@@ -556,7 +577,7 @@ class Driver:
             if self.fenced:
                 await self._unwind()
 
-    async def _fail_parked(self, error: PerdureError) -> NoReturn:
+    async def _fail_parked(self, error: PerdureError) -> None:
         await self._abort(error)
         await self._unwind()
 
@@ -628,7 +649,7 @@ class Driver:
 
     def _pump(self) -> None:
         """Input arrived, or a closure ended, while every branch is parked."""
-        if self.fenced or self._closing or self.turns.holder is not None:
+        if self.fenced or self.turns.holder is not None:
             return
         assert self._children is not None
         machine = self.machine
@@ -652,7 +673,7 @@ class Driver:
     async def _rest(self) -> None:
         """Nothing runs: hand over what there is, then suspend or say that nothing runs."""
         await self.flush()
-        if self.fenced or self._closing or self.runs.running:
+        if self.fenced or self.runs.running:
             return
         if self.turns.holder is not None or self.machine.undelivered:
             return
@@ -672,7 +693,7 @@ class Driver:
 
     async def _suspend(self) -> None:
         """The input is closed and nothing runs: leave, until what we wait for is in the journal."""
-        if self._closing or self.fenced:
+        if self.fenced:
             return
         nodes = self._parked_nodes()
         if not self.machine.can_suspend_on(nodes):
@@ -684,7 +705,7 @@ class Driver:
                 )
             )
             return
-        self._closing = True
+        self._seal(End.SUSPENDED)
         self.machine.suspend(nodes)
         await self.flush()
         self._fence(End.SUSPENDED)
