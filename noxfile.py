@@ -29,7 +29,7 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 PYTHONS = sorted({"3.11", "3.12", "3.13", THIS_PYTHON}, key=lambda version: tuple(map(int, version.split("."))))
 
-nox.options.sessions = ["lint", "types", f"tests-{THIS_PYTHON}"]
+nox.options.sessions = ["lint", "types", "docs", f"tests-{THIS_PYTHON}"]
 
 
 def groups(*names: str) -> tuple[str, ...]:
@@ -82,6 +82,21 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation: it builds without a warning and without network, and its code runs."""
+    session.install(".", *groups("docs", "test"))
+    session.run("sphinx-build", "-n", "-W", "--keep-going", "-q", "-b", "html", "docs", "docs/_build/html")
+    session.run("pytest", *report(session), "docs", "tests/docs", *session.posargs)
+
+
+@nox.session
+def changelog(session: nox.Session) -> None:
+    """What the next release would say."""
+    session.install(*groups("changelog"))
+    session.run("towncrier", "build", "--draft", "--version", "next")
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Branch coverage of the test suite, processes started by tests included."""
     session.install(".", *groups("test"))
@@ -90,6 +105,17 @@ def coverage(session: nox.Session) -> None:
     session.run("coverage", "run", "-m", "pytest", *session.posargs, env=environment)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Every figure that perdure publishes, its peers in the same run: core, long journals, imports, end to end.
+
+    Give the machine to it: anything that runs beside it shows in the figures. `nox -s bench -- core` runs one of them.
+    """
+    session.install(".")
+    for name in session.posargs or ("core", "replay", "import_time", "end_to_end"):
+        session.run("python", f"benchmarks/{name}.py")
 
 
 WRONG_PROGRAM = """\

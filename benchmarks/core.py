@@ -101,9 +101,8 @@ def main() -> None:
     print()
     print(f"{'':42} {'perdure':>10} {OFFICIAL:>12} {'ratio':>7} {'goal':>6}")
     for what, mine, theirs, ratio, goal in rows:
-        print(
-            f"{what:42} {mine:7.1f} us {theirs:9.1f} us {ratio:7.2f} {goal:6.2f}  {'met' if ratio <= goal else 'MISSED'}"
-        )
+        verdict = "met" if ratio <= goal else "MISSED"
+        print(f"{what:42} {mine:7.1f} us {theirs:9.1f} us {ratio:7.2f} {goal:6.2f}  {verdict}")
 
 
 if __name__ == "__main__":
