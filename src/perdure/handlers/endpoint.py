@@ -141,7 +141,8 @@ class Responder:
         end = await run_attempt(bound, driver, environment)
         if end in {End.DISCONNECTED, End.CANCELLED}:
             return  # nobody listens any more, or the stream is broken off: no proper end for it
-        if not driver.machine.input_closed:
+        # A whole request was read to its end before the handler began, whether or not the handler came to hear of it.
+        if mode is ProtocolMode.BIDI_STREAM and not driver.machine.input_closed:
             await _until_closed(exchange)
         await exchange.finish()
 
@@ -152,10 +153,11 @@ class Responder:
         await self._answer(exchange, status, body, "application/json")
 
     async def _answer(self, exchange: Exchange, status: int, body: bytes, content_type: str) -> None:
-        await _until_closed(exchange)
         headers = [("content-type", content_type), ("content-length", str(len(body))), self._server]
         await exchange.respond(status, headers)
         await exchange.send(body)
+        # Behind the answer: a runtime that streams an invocation ends its side only when it has seen the status.
+        await _until_closed(exchange)
         await exchange.finish()
 
 
