@@ -96,13 +96,13 @@ class Watched:
         coroutine = self._coroutine
         owner = self._owner
         waits = self._waits
-        resume: Callable[[Any], Any] = coroutine.send
         argument: Any = None
+        failure: BaseException | None = None
         try:
             while True:
                 owner.stepping = True
                 try:
-                    trap = resume(argument)
+                    trap = coroutine.send(argument) if failure is None else coroutine.throw(failure)
                 except StopIteration:
                     return
                 owner.stepping = False
@@ -110,11 +110,11 @@ class Watched:
                 try:
                     argument = yield trap
                 except BaseException as error:  # noqa: BLE001 - whatever the loop raises belongs to the coroutine
-                    resume, argument = coroutine.throw, error
+                    failure = error
                     if isinstance(error, anyio.get_cancelled_exc_class()):
                         self._interrupted()
                 else:
-                    resume = coroutine.send
+                    failure = None
                     # asyncio throws a cancellation into the task; trio sends it as an outcome, opened further in.
                     if argument is not None and isinstance(
                         getattr(argument, "error", None), anyio.get_cancelled_exc_class()
