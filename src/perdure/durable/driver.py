@@ -305,8 +305,10 @@ class Driver:
     def _fence(self, end: End) -> None:
         """The attempt is over: whatever unwinds from here on changes nothing."""
         self._seal(end)
-        if end is End.DISCONNECTED or end is End.CANCELLED:
+        if (end is End.DISCONNECTED or end is End.CANCELLED) and not self._mute:
             self._mute = True
+            if self._sending or self.machine.has_output:
+                self.end = end  # however it had ended, the runtime was not told
         if self._scope is not None and end is not End.ENDED:
             self._scope.cancel()
         self.runs.interrupt()
@@ -418,10 +420,8 @@ class Driver:
                 await self._transport.send(data)
         except Disconnected:
             self._fence(End.DISCONNECTED)
-            self.end = End.DISCONNECTED
         except anyio.get_cancelled_exc_class():
             self._fence(End.CANCELLED)
-            self.end = End.CANCELLED
             raise
         finally:
             self._sending = False
