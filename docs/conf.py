@@ -42,7 +42,7 @@ myst_heading_anchors = 3
 default_role = "code"  # docstrings are prose with code in it, not links
 add_module_names = False
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "show-inheritance": False}
+autodoc_default_options = {"members": True}
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
@@ -87,6 +87,13 @@ def leave_colons_alone(*event: Any) -> None:
         lines[0] = f": {lines[0]}"
 
 
+def leave_out_constructors_of_protocols(*event: Any) -> tuple[str, None] | None:
+    """Protocols are not made by calling them: do not show how."""
+    _, what, _, documented, *_ = event
+    return ("", None) if what == "class" and getattr(documented, "_is_protocol", False) else None
+
+
 def setup(app: Sphinx) -> None:
+    app.connect("autodoc-process-signature", leave_out_constructors_of_protocols)
     app.connect("autodoc-process-docstring", leave_colons_alone, priority=400)  # before napoleon
     app.connect("missing-reference", resolve_public_name)

@@ -22,7 +22,8 @@ class SettingsTable(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         lines = []
         for setting in Settings.explain():
-            lines += [f"`{setting.name}` = {setting.value:g} {setting.unit}", f": {setting.reason}", ""]
+            value = f"{setting.value:,}" if isinstance(setting.value, int) else f"{setting.value:g}"
+            lines += [f"`{setting.name}` = {value} {setting.unit}", f": {setting.reason}", ""]
         return self.parse_content_to_nodes_of(lines)
 
     def parse_content_to_nodes_of(self, lines: list[str]) -> list[nodes.Node]:

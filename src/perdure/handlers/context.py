@@ -160,8 +160,8 @@ class Context(Combining, Protocol):
             fn: what to do. It must not use the context.
             args: its arguments.
             name: of the journal entry; the function's own name when it is not given.
-            retry: when a failed try is tried again; without it, the policy of the invocation. `TerminalError` is never
-                retried.
+            retry: when a failed try is tried again; without it again and again, with pauses from 50 ms to 10 s, until
+                the policy of the invocation ends that. `TerminalError` is never retried.
             timeout: seconds for one try; one that takes longer is cancelled and counts as failed. A thread cannot be
                 cancelled: it is left behind.
             returns: the type of the result, where the annotation of `fn` does not say it.
