@@ -1,0 +1,74 @@
+"""Which tests run in which configurations, and on which event loop of the endpoint.
+
+The ordinary suite runs every test in the default and the always-suspending configuration on both loops, and those of
+the others once, on alternating loops. ``PERDURE_CONFORMANCE=full`` (the nox session `conformance`) runs everything on
+both.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conformance.deployment import CONFIGURATIONS, Backend, Deployment, deploy
+
+BACKENDS: tuple[Backend, Backend] = ("asyncio", "trio")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "configurations(*names): the configurations that a conformance test runs in.")
+    config.addinivalue_line("markers", "noisy: a conformance test whose endpoint has errors to log.")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "deployment" not in metafunc.fixturenames:
+        return
+    marker = metafunc.definition.get_closest_marker("configurations")
+    names = marker.args if marker is not None else [name for name, one in CONFIGURATIONS.items() if not one.special]
+    chosen = [(name, backend) for name in names for backend in _backends(name)]
+    metafunc.parametrize(
+        "deployment", chosen, indirect=True, scope="session", ids=[f"{name}-{backend}" for name, backend in chosen]
+    )
+
+
+def _backends(name: str) -> tuple[Backend, ...]:
+    if os.environ.get("PERDURE_CONFORMANCE") == "full" or name in {"default", "suspending", "one-attempt"}:
+        return BACKENDS
+    return (BACKENDS[list(CONFIGURATIONS).index(name) % 2],)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and "deployment" in item.fixturenames:
+            item.add_marker("real_server")
+
+
+@pytest.fixture(scope="session")
+def deployment(request: pytest.FixtureRequest) -> Iterator[Deployment]:
+    """The conformance endpoint in one configuration; pytest groups the tests so that one at a time is up."""
+    name, backend = request.param
+    with deploy(CONFIGURATIONS[name], backend) as deployed:
+        yield deployed
+
+
+@pytest.fixture
+def key() -> str:
+    """A key that no other test uses, with characters that must be quoted in a path."""
+    return f"key/ä {uuid.uuid4()}"
+
+
+@pytest.fixture(autouse=True)
+def _quiet_endpoint(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What is ordinary makes no noise: no traceback, no error, no warning in the endpoint's log."""
+    if "deployment" not in request.fixturenames or request.node.get_closest_marker("noisy") is not None:
+        yield
+        return
+    endpoint = request.getfixturevalue("deployment").endpoint
+    before = len(endpoint.logs())
+    yield
+    printed = endpoint.logs()[before:]
+    for word in ("Traceback", "ERROR", "WARNING", "failed", "Error"):
+        assert word not in printed, printed
