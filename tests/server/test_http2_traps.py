@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -457,6 +458,26 @@ async def test_an_application_that_fails_within_its_answer_resets_its_stream_onl
     async with serving(app) as served, connect(served.port) as client:
         other = client.request("/echo")
         assert (await client.answer(client.request("/", end=True))).reset == ErrorCodes.INTERNAL_ERROR
+        client.send(other, b"x", end=True)
+        assert (await client.answer(other)).body == b"x"
+
+
+async def test_an_application_that_is_cancelled_by_itself_fails_alone(anyio_backend: str) -> None:
+    @http_only
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/echo":
+            await echo(scope, receive, send)
+            return
+        if anyio_backend == "trio":  # where nobody can do such a thing, an error has to do
+            raise RuntimeError("a bug")
+        task = asyncio.ensure_future(asyncio.sleep(3600))
+        task.cancel()
+        await task
+
+    async with serving(app) as served, connect(served.port) as client:
+        other = client.request("/echo")
+        await client.status_of(other)
+        assert (await client.answer(client.request("/", end=True))).status == 500
         client.send(other, b"x", end=True)
         assert (await client.answer(other)).body == b"x"
 

@@ -45,8 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--backend",
         choices=("asyncio", "trio"),
         default="asyncio",
-        help="the event loop; asyncio is the default because hypercorn alone answers 1.6 times as many requests a second"
-        " there; here trio is about as fast",
+        help="the event loop; asyncio is the default because hypercorn alone answers 1.6 times as many requests there;"
+        " here trio is about as fast",
     )
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 is all of IPv4 (%(default)s)"

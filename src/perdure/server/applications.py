@@ -9,16 +9,18 @@ the process.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, cast
 
+import anyio
 import anyio.abc
 from hypercorn.typing import TaskGroup as HypercornTaskGroup
 
 from perdure.server.draining import Drain
 from perdure.server.inbox import Inbox, Message
 
-__all__ = ["ASGIApp", "Applications", "Finish", "Receive", "Scope", "Send"]
+__all__ = ["ASGIApp", "Applications", "Finish", "Receive", "Scope", "Send", "cancelled_by_host"]
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -94,6 +96,10 @@ class Applications:
                 await self._app(scope, inbox.receive, send)
             except Exception:
                 logger.exception("the application failed in %s", _describe(scope))
+            except anyio.get_cancelled_exc_class():  # noqa: ASYNC103 - what is not the server's is an error
+                if cancelled_by_host():
+                    raise
+                logger.exception("the application cancelled itself in %s", _describe(scope))
             try:
                 await send(None)
             except Exception:
@@ -103,6 +109,15 @@ class Applications:
             inbox.discard()
             if ended is not None:
                 ended()
+
+
+def cancelled_by_host() -> bool:
+    """Whether the cancellation that an application raised came from the server.
+
+    On asyncio an application can raise `CancelledError` by itself: it awaited a task that somebody cancelled. Let
+    through, it would cancel all requests of its connection.
+    """
+    return anyio.current_effective_deadline() == -math.inf
 
 
 def _describe(scope: Scope) -> str:

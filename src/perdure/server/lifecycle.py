@@ -95,11 +95,18 @@ class Server:
     async def _serve(
         self, site: Site, listening: Sequence[socket.socket], task_status: anyio.abc.TaskStatus[None]
     ) -> None:
+        accepted: set[socket.socket] = set()  # and not yet in the hands of their task, which may never begin
+
+        async def own(connected: socket.socket) -> None:
+            accepted.discard(connected)
+            await serve_connection(site, connected)
+
         with self._requests:
             async with anyio.create_task_group() as connections:
 
                 def start(connected: socket.socket) -> None:
-                    connections.start_soon(serve_connection, site, connected)
+                    accepted.add(connected)
+                    connections.start_soon(own, connected)
 
                 async with anyio.create_task_group() as accepting:
                     for bound in listening:
@@ -110,6 +117,8 @@ class Server:
                 for bound in listening:
                     bound.close()
                 self._requests.deadline = anyio.current_time() + self._drain.timeout
+        for connected in accepted:
+            connected.close()
         if self._stopped:
             logger.warning("stopped at once; requests in progress were cancelled")
         elif self._requests.cancelled_caught:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import anyio
 import anyio.abc
 
-from perdure.server.applications import ASGIApp, Scope
+from perdure.server.applications import ASGIApp, Scope, cancelled_by_host
 from perdure.server.draining import Drain
 from perdure.server.errors import ServerError
 from perdure.server.inbox import Message
@@ -92,6 +92,10 @@ class Lifespan:
                 logger.warning("served without a lifespan: the application raised %r on it", error)
             elif self._failure is None:
                 logger.exception("the application's lifespan failed")
+        except anyio.get_cancelled_exc_class():  # noqa: ASYNC103 - what is not the server's is an error
+            if cancelled_by_host():
+                raise
+            logger.exception("the application's lifespan cancelled itself")
         finally:
             self._running = False
             self._started.set()
