@@ -49,3 +49,9 @@ def test_the_dependencies_are_those_of_the_project() -> None:
     names = {re.split(r"[\[>=]", line)[0] for line in project["dependencies"]} | set(project["optional-dependencies"])
     rows = re.findall(r"^\| `?(\w+)", (REFERENCE / "dependencies.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert names == set(rows) - {"package", "extra"}
+
+
+def test_every_example_is_listed() -> None:
+    listed = (ROOT / "docs" / "how-to" / "index.md").read_text(encoding="utf-8")
+    examples = {path.name for path in (ROOT / "examples").glob("*.py")} - {"__init__.py"}
+    assert set(re.findall(r"^\| `(\w+\.py)`", listed, re.MULTILINE)) == examples
