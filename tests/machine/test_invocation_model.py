@@ -118,6 +118,7 @@ class Attempts(RuleBasedStateMachine):
         self.kept: dict[int | str, list[Any]] = {}
         self.by_id: dict[int, int] = {}
         self.results: dict[int, Any] = {}
+        self.settled_by: dict[int, int] = {}  # how many steps had been made then
         self.proposed = {entry.completion_id for entry in self.journal if isinstance(entry, RunCompletion)}
 
     def store(self, notification: Notification) -> None:
@@ -187,7 +188,7 @@ class Attempts(RuleBasedStateMachine):
             if step.command is not None and step.command >= commands:
                 break
             kept.append(step)
-        before = self.results
+        before, settled_by = self.results, self.settled_by
         self.script = []
         self.start(lazy=lazy)
         for step in kept:
@@ -196,7 +197,9 @@ class Attempts(RuleBasedStateMachine):
         assert self.unsent == []
         assert not self.machine.replaying
         slots = {slot for step in kept for slot in step.slots}
-        assert self.results == {slot: result for slot, result in before.items() if slot in slots}
+        # What was delivered behind a lost command is delivered again, at its time.
+        again = {slot for slot, steps in settled_by.items() if slot in slots and steps <= len(kept)}
+        assert self.results == {slot: result for slot, result in before.items() if slot in again}
         self.agrees()
 
     # --- the handler
@@ -244,6 +247,8 @@ class Attempts(RuleBasedStateMachine):
             case _:
                 self.command(step, kind, argument)
         self.script.append(step)
+        for slot in self.results:
+            self.settled_by.setdefault(slot, len(self.script))
 
     def command(self, step: Step, kind: str, key: str) -> None:
         step.command = self.machine.command_index + 1

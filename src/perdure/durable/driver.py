@@ -36,7 +36,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from threading import get_ident
 from typing import Any, Final
 
@@ -44,10 +44,12 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 
+from perdure.durable.cancellation import Cancellation
 from perdure.durable.children import Children
 from perdure.durable.clock import Clock, SystemClock
 from perdure.durable.closures import Closure
 from perdure.durable.failures import BROKEN, NOT_RETRIED, StepFailed, write_failure
+from perdure.durable.link import Link
 from perdure.durable.loop import raise_cancelled
 from perdure.durable.runs import Runs
 from perdure.durable.source import parked_location, user_location
@@ -55,9 +57,9 @@ from perdure.durable.stepping import Watched
 from perdure.durable.transport import ByteTransport, Disconnected, MessageTransport
 from perdure.durable.turns import Branch, Turns, Wake
 from perdure.exceptions import InvocationCancelled, JournalMismatchError, PerdureError, ProtocolError, UsageError
-from perdure.machine.awaiting import PENDING, Combined, Leaf, Node, Relay, open_leaves
+from perdure.machine.awaiting import PENDING, Combined, Leaf, Node, open_leaves
 from perdure.machine.invocation import Invocation
-from perdure.wire.messages import CombinatorType, Failure, Message, Value
+from perdure.wire.messages import CombinatorType, Failure, Value
 from perdure.wire.versions import ProtocolVersion
 
 __all__ = ["Driver", "DriverBranch", "End"]
@@ -107,6 +109,8 @@ class Driver:
 
     Attributes:
         fenced: whether the attempt is over, so that nothing durable happens any more.
+        runs: its closures.
+        cancellation: of the invocation.
         delivering: whether a notification is being delivered, so that commands are issued for no branch.
         end: how it ended, once it has.
         failure: the error it failed with, if it did.
@@ -114,32 +118,23 @@ class Driver:
 
     __slots__ = (
         "_breathe_at",
-        "_calls",
-        "_cancel_pending",
-        "_cancel_seen",
         "_children",
         "_clock",
         "_coroutine",
         "_deadline",
         "_delivered",
-        "_encode_out",
-        "_feed",
-        "_finishing",
         "_home",
-        "_mute",
+        "_link",
         "_named_signals",
         "_on_idle",
         "_over",
-        "_owed",
         "_reader",
         "_reading",
         "_root",
         "_scope",
-        "_sending",
-        "_sent",
         "_thread",
-        "_transport",
         "_yielded_at",
+        "cancellation",
         "delivering",
         "end",
         "failure",
@@ -161,10 +156,8 @@ class Driver:
     ) -> None:
         self._on_idle = on_idle
         self.machine: Invocation = machine
-        self._transport: Any = transport
+        self._link = Link(machine, transport, messages=messages, lost=self._lost)
         self._clock: Clock = clock if clock is not None else SystemClock()
-        self._feed: Callable[[Any], None] = self._feed_messages if messages else machine.receive_data
-        self._encode_out: Callable[[], Any] = machine.messages_to_send if messages else machine.data_to_send
         self.turns: Turns[DriverBranch] = Turns()
         self._root = DriverBranch((0,))
         self._coroutine: Coroutine[Any, Any, None] | None = None
@@ -173,18 +166,11 @@ class Driver:
         self._children: Children | None = None
         self._deadline = math.inf
         self._scope: anyio.CancelScope | None = None
-        self._sending = False
-        self._sent: anyio.Event | None = None
-        self._mute = False
         self._over = False
         self._reader = False
         self._reading = False
         self.runs: Runs = Runs(machine, self._clock, self)
-        self._calls: list[tuple[Leaf, Leaf]] = []
-        self._owed: list[Node] = []
-        self._cancel_seen = False
-        self._cancel_pending = False
-        self._finishing = False
+        self.cancellation: Cancellation = Cancellation(machine)
         self._named_signals = False
         self._delivered = 0
         self._breathe_at = BREATHE_EVERY
@@ -193,10 +179,6 @@ class Driver:
         self.fenced: bool = False
         self.end: End | None = None
         self.failure: BaseException | None = None
-
-    def _feed_messages(self, messages: Iterable[Message]) -> None:
-        for message in messages:
-            self.machine.receive(message)
 
     # --- the attempt -----------------------------------------------------------------------------------------------
 
@@ -291,23 +273,19 @@ class Driver:
             await self._rest()
 
     async def _read_journal(self) -> None:
-        machine = self.machine
-        receive = self._transport.receive
+        machine, link = self.machine, self._link
         while not machine.ready:
-            data = await receive()
-            if data is None:
-                machine.receive_eof()
-            else:
-                self._feed(data)
+            link.feed(await link.receive())
 
     # --- the fence -------------------------------------------------------------------------------------------------
 
     def _fence(self, end: End) -> None:
         """The attempt is over: whatever unwinds from here on changes nothing."""
         self._seal(end)
-        if (end is End.DISCONNECTED or end is End.CANCELLED) and not self._mute:
-            self._mute = True
-            if self._sending or self.machine.has_output:
+        link = self._link
+        if (end is End.DISCONNECTED or end is End.CANCELLED) and not link.mute:
+            link.mute = True
+            if link.sending or self.machine.has_output:
                 self.end = end  # however it had ended, the runtime was not told
         if self._scope is not None and end is not End.ENDED:
             self._scope.cancel()
@@ -344,15 +322,10 @@ class Driver:
 
     async def _read(self) -> None:
         """The reader: takes everything that arrives at once."""
-        receive = self._transport.receive
-        machine = self.machine
+        link = self._link
         try:
             while True:
-                data = await receive()
-                if data is None:
-                    machine.receive_eof()
-                else:
-                    self._feed(data)
+                link.feed(await link.receive())
                 if self.turns.holder is None:
                     self._pump()
         except Disconnected:
@@ -382,10 +355,10 @@ class Driver:
             await self._foreign_scope("deadline")
         self._reading = True
         try:
-            data = await self._transport.receive()
+            piece = await self._link.receive()
         except Disconnected:
             self._fence(End.DISCONNECTED)
-            data = b""
+            piece = None
         except anyio.get_cancelled_exc_class():
             self._reading = False
             if not self.fenced:  # it was not the host
@@ -396,38 +369,16 @@ class Driver:
         if self.end is not None:  # fenced meanwhile
             await self._unwind()
         try:
-            if data is None:
-                self.machine.receive_eof()
-            else:
-                self._feed(data)
+            self._link.feed(piece)
         except ProtocolError as error:
             await self._fail_parked(error)
 
     async def flush(self) -> None:
-        """Send what the machine has written, and return when it was handed over.
+        """Send what the machine has written, and return when it was handed over."""
+        await self._link.flush()
 
-        Whoever is sending already takes it along. After a piece was lost nothing more is sent.
-        """
-        while self._sending and not self._mute:
-            if self._sent is None:
-                self._sent = anyio.Event()
-            await self._sent.wait()
-        if self._mute:
-            return
-        self._sending = True
-        try:
-            while data := self._encode_out():
-                await self._transport.send(data)
-        except Disconnected:
-            self._fence(End.DISCONNECTED)
-        except anyio.get_cancelled_exc_class():
-            self._fence(End.CANCELLED)
-            raise
-        finally:
-            self._sending = False
-            if self._sent is not None:
-                self._sent.set()
-                self._sent = None
+    def _lost(self, reason: BaseException) -> None:
+        self._fence(End.DISCONNECTED if isinstance(reason, Disconnected) else End.CANCELLED)
 
     # --- the turn --------------------------------------------------------------------------------------------------
 
@@ -487,7 +438,7 @@ class Driver:
                     turns.wake(woken[0], Wake.VALUE)
                 else:
                     turns.wake_settled(woken)
-            elif machine.cancelled and not self._cancel_seen:
+            elif machine.cancelled and not self.cancellation.seen:
                 self._cancel_delivered()
 
     async def wait(self, node: Node) -> None:
@@ -500,8 +451,7 @@ class Driver:
         if self.fenced:
             await self._unwind()
         branch = self.holder()
-        if self._cancel_pending and branch is self._root:
-            self._cancel_pending = False
+        if self.cancellation.pending and branch is self._root and self.cancellation.take():
             raise InvocationCancelled
         if node.state == PENDING:
             await self._wait(branch, node)
@@ -766,11 +716,7 @@ class Driver:
         """Whether branches other than the root are alive."""
         return len(self.turns.alive) > 1
 
-    # --- cancellation ----------------------------------------------------------------------------------------------
-
-    def add_call(self, id_leaf: Leaf, leaf: Leaf) -> None:
-        """A call was issued: it is cancelled on the runtime when this invocation is."""
-        self._calls.append((id_leaf, leaf))
+    # --- signals ---------------------------------------------------------------------------------------------------
 
     def expect_named_signals(self) -> None:
         """The handler uses signals by name: waiting for one takes part in its mailbox."""
@@ -778,35 +724,14 @@ class Driver:
 
     def _cancel_delivered(self) -> None:
         """The cancel signal was delivered, while every branch is parked."""
-        self._cancel_seen = True
-        calls, self._calls = self._calls, []
-        for id_leaf, leaf in calls:
-            if leaf.state == PENDING:
-                self.owe(id_leaf, self._cancel_call(id_leaf))
+        cancellation = self.cancellation
+        cancellation.delivered()
         self.runs.cancel()
-        if self._finishing:
-            return  # dropped: the handler has its result
-        self._cancel_pending = True
-        root = self._root
-        node = root.parked_on
-        if isinstance(node, Leaf) and isinstance(node.tag, Closure):
-            return  # the step was cancelled; its completion wakes the root, which then raises
-        if self.turns.wake(root, Wake.ERROR, InvocationCancelled()):
-            self._cancel_pending = False
-
-    def _cancel_call(self, id_leaf: Leaf) -> Callable[[], None]:
-        return lambda: self.machine.cancel(getattr(id_leaf.result, "id", ""))
-
-    def owe(self, leaf: Leaf, act: Callable[[], None]) -> None:
-        """Do something durable as soon as `leaf` is delivered, or now. The handler does not end before."""
-        relay = Relay(leaf, act)
-        if relay.state == PENDING:
-            self._owed.append(relay)
-
-    def take_cancel(self) -> bool:
-        """Whether a cancellation is pending; it is taken by whoever raises it."""
-        pending, self._cancel_pending = self._cancel_pending, False
-        return pending
+        node = self._root.parked_on
+        if not cancellation.pending or (isinstance(node, Leaf) and isinstance(node.tag, Closure)):
+            return  # a step that was cancelled wakes the root by its completion; the root raises then
+        if self.turns.wake(self._root, Wake.ERROR, InvocationCancelled()):
+            cancellation.take()
 
     # --- the end of the handler ------------------------------------------------------------------------------------
 
@@ -823,7 +748,7 @@ class Driver:
         if self.fenced:
             await self._unwind()
         branch = self.holder()
-        self._finishing = True
+        self.cancellation.dropped = True
         runs = self.runs
         while True:
             unsettled = runs.unsettled()
@@ -831,7 +756,7 @@ class Driver:
             for closure in stopped:
                 runs.withdraw(closure)
             awaited: list[Node] = [closure.leaf for closure in unsettled if closure not in stopped]
-            awaited.extend(node for node in self._owed if node.state == PENDING)
+            awaited.extend(self.cancellation.owed())
             if not awaited:
                 break
             await self._wait(branch, Combined(CombinatorType.ALL_COMPLETED, awaited))

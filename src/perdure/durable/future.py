@@ -120,7 +120,7 @@ class RunFuture(JournalFuture[T_co]):
         yield from driver.wait(leaf).__await__()
         driver.runs.close(leaf)
         result = leaf.result
-        if isinstance(result, Failure) and is_run_cancelled(result) and driver.take_cancel():
+        if isinstance(result, Failure) and is_run_cancelled(result) and driver.cancellation.take():
             raise InvocationCancelled  # the step was stopped by the cancellation that is now told here
         return self._result()
 

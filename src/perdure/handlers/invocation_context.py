@@ -116,7 +116,7 @@ class InvocationContext:
 
     def owe(self, leaf: Leaf, act: Callable[[], None]) -> None:
         """Do something as soon as `leaf` is delivered; the handler does not end before."""
-        self._act(self.driver.owe, leaf, act)
+        self._act(self.driver.cancellation.owe, leaf, act)
 
     def relay(self, leaf: Leaf, then: Callable[[], Leaf]) -> Relay | Leaf:
         """A node that goes on with `then` when `leaf` is delivered."""
@@ -315,7 +315,7 @@ class InvocationContext:
         if driver.fenced:
             return CallFuture(driver, JournalFuture(driver, _DEAD, read_id), _DEAD, read)
         id_leaf, leaf = pair
-        driver.add_call(id_leaf, leaf)
+        driver.cancellation.add_call(id_leaf, leaf)
         return CallFuture(driver, JournalFuture(driver, id_leaf, read_id), leaf, read)
 
     def _send(  # noqa: PLR0917 - private, with two callers

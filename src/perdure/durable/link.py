@@ -1,0 +1,99 @@
+"""The link to the runtime: what the machine has written goes out in whole turns, what arrives goes into the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import anyio
+
+from perdure.durable.transport import ByteTransport, Disconnected, MessageTransport
+from perdure.machine.invocation import Invocation
+from perdure.wire.messages import Message
+
+__all__ = ["Link"]
+
+
+class Link:
+    """Carries messages between a machine and its runtime, as bytes or as objects.
+
+    Args:
+        machine: writes and reads them.
+        transport: the runtime.
+        messages: whether the transport speaks objects instead of bytes.
+        lost: called when a piece of output may be lost, so that nothing may follow it: with `Disconnected` when the
+        peer
+            is gone, else with the loop's cancellation.
+
+    Attributes:
+        sending: whether a piece is on its way.
+        mute: whether nothing more is sent; set by whoever knows that it would reach nobody.
+    """
+
+    __slots__ = ("_feed", "_lost", "_machine", "_sent", "_take", "_transport", "mute", "sending")
+
+    def __init__(
+        self,
+        machine: Invocation,
+        transport: ByteTransport | MessageTransport,
+        *,
+        messages: bool,
+        lost: Callable[[BaseException], None],
+    ) -> None:
+        self._machine = machine
+        self._transport: Any = transport
+        self._feed: Callable[[Any], None] = self._feed_messages if messages else machine.receive_data
+        self._take: Callable[[], Any] = machine.messages_to_send if messages else machine.data_to_send
+        self._lost = lost
+        self._sent: anyio.Event | None = None
+        self.sending: bool = False
+        self.mute: bool = False
+
+    def _feed_messages(self, messages: Iterable[Message]) -> None:
+        for message in messages:
+            self._machine.receive(message)
+
+    async def receive(self) -> Any:
+        """The next piece of input, not yet in the machine; `None` at its end.
+
+        Raises:
+            Disconnected: the peer is gone.
+        """
+        return await self._transport.receive()
+
+    def feed(self, piece: Any) -> None:
+        """Put a piece of input into the machine.
+
+        Raises:
+            ProtocolError: it is not what the protocol allows here.
+        """
+        if piece is None:
+            self._machine.receive_eof()
+        else:
+            self._feed(piece)
+
+    async def flush(self) -> None:
+        """Send what the machine has written, and return when it was handed over.
+
+        Whoever is sending already takes it along. After a piece was lost nothing more is sent.
+        """
+        while self.sending and not self.mute:
+            if self._sent is None:
+                self._sent = anyio.Event()
+            await self._sent.wait()
+        if self.mute:
+            return
+        self.sending = True
+        try:
+            while data := self._take():
+                await self._transport.send(data)
+        except Disconnected as gone:
+            self._lost(gone)
+        except anyio.get_cancelled_exc_class() as cancelled:
+            self._lost(cancelled)
+            raise
+        finally:
+            self.sending = False
+            if self._sent is not None:
+                self._sent.set()
+                self._sent = None
