@@ -30,11 +30,11 @@ async def test_who_has_the_key_can_call(sealed: Client, key: str) -> None:
 
 
 async def test_what_the_server_stores_cannot_be_read(sealed: Client, key: str, restate_server: RestateServer) -> None:
-    sent = await sealed.send(diagnose, Diagnosis(key, "influenza"))
+    sent = await sealed.send(diagnose, Diagnosis(key, "pyrosis"))
     await sent.attach()
     stored = json.dumps([restate_server.journal(sent.invocation_id), restate_server.query("SELECT * FROM state")])
     assert key in stored  # the key of the object is no value
-    for secret in ("influenza", "flu"):
+    for secret in ("pyrosis", "heartburn"):
         assert secret not in stored
         assert secret.encode().hex() not in stored
 
