@@ -1,7 +1,7 @@
 """Small handler programs as data: a strategy that draws them, and a handler that runs them.
 
-What a program sees (results, errors, which futures are done) goes into a trace. By the turn rule the trace is a function
-of the journal alone, so it is what replays are compared by.
+What a program sees (results, errors, which futures are done) goes into a trace. By the turn rule the trace is a
+function of the journal alone, so it is what replays are compared by.
 """
 
 from __future__ import annotations
@@ -278,7 +278,7 @@ class Interpreter:
         for statement in block:
             await self.statement(statement)
 
-    async def statement(self, statement: Statement) -> None:  # noqa: C901 - one case per kind
+    async def statement(self, statement: Statement) -> None:
         ctx = self.ctx
         match statement:
             case Await(what, mapped):

@@ -61,7 +61,7 @@ class StandingClock:
 def on_loop(backend: str, random: Random, fn: Callable[[], Awaitable[Any]]) -> Any:
     """Run on a fresh event loop that takes no order for granted."""
     if backend == "trio":
-        trio._core._run._r.seed(random.getrandbits(32))  # type: ignore[attr-defined]  # the source of its shuffling
+        trio._core._run._r.seed(random.getrandbits(32))  # the source of its shuffling
         return anyio.run(fn, backend="trio")
     ShuffledLoop.random = Random(random.getrandbits(32))
     return anyio.run(fn, backend="asyncio", backend_options={"loop_factory": ShuffledLoop})

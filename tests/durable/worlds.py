@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from random import Random
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -235,7 +236,7 @@ class World:
         signals = [signal for signal in (*message.waiting_signals, *message.waiting_named_signals) if signal != 1]
         if not signals:
             return False
-        signal = self.random.choice(signals)
+        signal: Any = self.random.choice(signals)
         self.store(SignalNotification(signal, Value(b'"%d"' % len(self.journal))))
         return True
 

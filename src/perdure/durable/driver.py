@@ -455,6 +455,10 @@ class Driver:
             raise InvocationCancelled
         if node.state == PENDING:
             await self._wait(branch, node)
+            return
+        self._delivered += 1  # nothing was, but nothing made the loop run either
+        if self._delivered >= self._breathe_at:
+            await self._breathe()
 
     async def _wait(self, branch: DriverBranch, node: Node) -> None:
         signals = self._collect_signals(node) if self._named_signals else ()
