@@ -55,7 +55,6 @@ class Ran(Generic[R]):
 
     Attributes:
         journal: every entry, commands and notifications, in order.
-        state: the state of the object afterwards, by key, decoded from JSON where it is JSON.
         attempts: how many attempts it took.
         runtime: the runtime in memory, for closer looks.
     """
