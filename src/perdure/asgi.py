@@ -159,7 +159,7 @@ class Endpoint:
                 tasks.cancel_scope.cancel()
         except Exception as error:
             what = "shutdown" if started else "startup"
-            await send({"type": f"lifespan.{what}.failed", "message": f"{type(error).__name__}: {error}"})
+            await send({"type": f"lifespan.{what}.failed", "message": f"{type(error).__name__}: {error}"})  # noqa: ASYNC120 - ASGI asks for it
             raise
         await send({"type": "lifespan.shutdown.complete"})
 

@@ -219,10 +219,10 @@ async def open_connection(
         try:
             stream = await TLSStream.wrap(socket_stream, hostname=origin.host, ssl_context=ssl_context)
         except (ssl.SSLError, anyio.BrokenResourceError, anyio.EndOfStream) as exc:
-            await _abandon(socket_stream)
+            await _abandon(socket_stream)  # noqa: ASYNC120 - it closes by force, at once
             raise ConnectError(f"no TLS with {origin}: {exc or 'it ended the connection in the handshake'}") from exc
         except BaseException:
-            await _abandon(socket_stream)
+            await _abandon(socket_stream)  # noqa: ASYNC102 - it closes by force, at once
             raise
     return HttpConnection(stream, origin, max_response_size=max_response_size)
 

@@ -136,8 +136,8 @@ class Exchange:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._waiting.__aexit__(exc_type, exc, traceback)
-        await self._prompt.__aexit__(exc_type, exc, traceback)
+        await self._waiting.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102 - the pools close their sockets by force, at once
+        await self._prompt.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102 - as above
 
     async def call(self, invoke: Invoke) -> Response:
         """Invoke and wait for the result.

@@ -109,7 +109,7 @@ class Client:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._exchange.__aexit__(exc_type, exc, traceback)
+        await self._exchange.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102 - the pools close their sockets by force, at once
 
     def __repr__(self) -> str:
         return f"<Client of {self.url}>"

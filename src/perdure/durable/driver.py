@@ -224,7 +224,7 @@ class Driver:
             self._over = True
             if not self.fenced:
                 self._fence(End.CANCELLED)
-            await children.end()
+            await children.end()  # noqa: ASYNC102 - it shields itself, and waits for what is cancelled
 
     def _child_failed(self) -> None:
         self._fence(End.CANCELLED)
@@ -362,7 +362,7 @@ class Driver:
         except anyio.get_cancelled_exc_class():
             self._reading = False
             if not self.fenced:  # it was not the host
-                await self._foreign_scope("cancel scope or task group")
+                await self._foreign_scope("cancel scope or task group")  # noqa: ASYNC102 - it shields itself for a second
             raise
         finally:
             self._reading = False
@@ -498,7 +498,7 @@ class Driver:
             try:
                 following = self._advance()
             except BROKEN as error:
-                await self._fail_parked(error)
+                await self._fail_parked(error)  # noqa: ASYNC120 - it raises the loop's cancellation, and keeps the error
                 raise  # not reached: the attempt is over, and its branches are unwound
             if following is branch:
                 if self._delivered >= self._breathe_at:
@@ -581,7 +581,7 @@ class Driver:
             await event.wait()
         except anyio.get_cancelled_exc_class():
             if not self.fenced:
-                await self._foreign_scope("cancel scope or task group")
+                await self._foreign_scope("cancel scope or task group")  # noqa: ASYNC102 - it shields itself for a second
             raise
         finally:
             branch.event = None
@@ -705,7 +705,7 @@ class Driver:
             await self._execute(closure, inline=True)
         except anyio.get_cancelled_exc_class():
             if not self.fenced:
-                await self._foreign_scope("cancel scope or task group")
+                await self._foreign_scope("cancel scope or task group")  # noqa: ASYNC102 - it shields itself for a second
             raise
         if self.fenced:
             await self._unwind()

@@ -20,7 +20,7 @@ async def raise_cancelled() -> NoReturn:
         scope.cancel()
         try:
             await anyio.sleep_forever()
-        except anyio.get_cancelled_exc_class() as cancelled:
+        except anyio.get_cancelled_exc_class() as cancelled:  # noqa: ASYNC103 - raised again below, outside the scope
             error = cancelled
     assert error is not None
     raise error
