@@ -73,17 +73,19 @@ RETRIES: Final[Mapping[str, Setting]] = {"default-retry-policy.initial-interval"
 """The server's default is half a second, and doubles."""
 
 
-def _options(config: Mapping[str, Setting] | None = None, **options: Unpack[RestateOptions]) -> RestateOptions:
-    return {**options, "config": {**RETRIES, **(config or {})}}
+def _options(**options: Unpack[RestateOptions]) -> RestateOptions:
+    options["config"] = {**RETRIES, **options.get("config", {})}
+    return options
 
 
 CONFIGURATIONS: Final[Mapping[str, Configuration]] = {
     "default": Configuration(_options()),
     "suspending": Configuration(_options(always_suspend=True)),
     "lazy": Configuration(_options(lazy_state=True)),
-    "single": Configuration(_options({"default-thread-pool-size": 1}, partitions=1)),
+    "single": Configuration(_options(partitions=1, config={"default-thread-pool-size": 1})),
     "signed": Configuration(_options(identity_key=PEM), {"E2E_REQUEST_SIGNING": f"{OTHER_PUBLIC_KEY},{PUBLIC_KEY}"}),
     "v7": Configuration(_options(protocol_v7=True)),
+    "scopes": Configuration(_options(protocol_v7=True, config={"experimental-enable-vqueues": True})),
     "v7-suspending": Configuration(_options(protocol_v7=True, always_suspend=True, lazy_state=True)),
     "http11": Configuration(_options(), use_http_11=True),
     "serve": Configuration(_options(), perdure_serve=True),
