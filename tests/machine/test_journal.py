@@ -194,7 +194,7 @@ def test_a_mismatch_without_a_known_line_says_none() -> None:
         (SetStateCommand(b"k", Value(b"1")), SetStateCommand(b"k", Value(b"2")), "the value is computed from"),
         (OutputCommand(Value(b"1")), OutputCommand(Failure(1)), "the value is computed from something"),
         (CompletePromiseCommand("p", Value(b"1")), CompletePromiseCommand("p", Value(b"2")), "the value is computed"),
-        (RunCommand(1, "a"), RunCommand(1, "b"), "the arguments of this step changed"),
+        (RunCommand(1, "a"), RunCommand(1, "b"), "added, removed, moved or renamed"),
     ],
 )
 def test_the_likely_cause_follows_from_what_differs(old: Command, new: Command, cause: str) -> None:

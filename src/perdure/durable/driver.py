@@ -414,7 +414,7 @@ class Driver:
             )
         return (
             f"the context is used from a task that the handler did not start through the context{place}: only the "
-            "handler's own task (and branches of a durable nursery) can do durable operations"
+            "handler's own task can do durable operations"
         )
 
     def _advance(self) -> DriverBranch | None:
@@ -461,12 +461,14 @@ class Driver:
             await self._breathe()
 
     async def _wait(self, branch: DriverBranch, node: Node) -> None:
-        signals = self._collect_signals(node) if self._named_signals else ()
-        if node.state != PENDING:
-            return
-        self.turns.park(branch, node)
-        node.add_waiter(branch)
+        signals: list[Leaf] = []
         try:
+            if self._named_signals:
+                self._collect_signals(node, signals)
+            if node.state != PENDING:
+                return
+            self.turns.park(branch, node)
+            node.add_waiter(branch)
             await self._park(branch, node)
         finally:
             for signal in signals:
@@ -484,13 +486,15 @@ class Driver:
         await self.flush()
         await raise_cancelled()
 
-    def _collect_signals(self, node: Node) -> list[Leaf]:
-        waiting = []
+    def _collect_signals(self, node: Node, waiting: list[Leaf]) -> None:
+        """Let the named signals below `node` take what was kept for them, or wait; list those that wait."""
         for leaf in open_leaves((node,)):
             if isinstance(leaf.signal, str):
-                self.machine.collect_signal(leaf)
                 waiting.append(leaf)
-        return waiting
+                woken: list[Any] = self.machine.collect_signal(leaf)
+                self.turns.wake_settled(woken)
+                if node.state != PENDING:
+                    return  # decided: what is left takes nothing
 
     async def _park(self, branch: DriverBranch, node: Node) -> None:
         """Until `branch` has the turn again: do whatever there is to do."""
@@ -591,8 +595,8 @@ class Driver:
     async def _foreign_scope(self, what: str) -> None:
         error = UsageError(
             f"a native {what} surrounds a durable await ({self._parked_at()}): its moment is in no "
-            "journal, so a replay could not repeat it. Use the context's own scopes and deadlines, or put the native "
-            "one inside a step (ctx.run)"
+            "journal, so a replay could not repeat it. Race the durable future with ctx.sleep in ctx.select, or put "
+            "the native one inside a step (ctx.run)"
         )
         with anyio.move_on_after(1, shield=True):
             await self._abort(error)

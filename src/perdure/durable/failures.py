@@ -40,8 +40,19 @@ class StepFailed(Exception):  # noqa: N818 - internal: carries a step's error to
         self.pause = pause
 
 
+def _telling(error: BaseException) -> BaseException:
+    """The error that decides what happens next: in a group, the first that no retry can mend."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    decisive: BaseException | None = error.subgroup(NOT_RETRIED)
+    while isinstance(decisive, BaseExceptionGroup):
+        decisive = decisive.exceptions[0]
+    return error if decisive is None else decisive
+
+
 def write_failure(machine: Invocation, error: BaseException) -> None:
     """End the attempt with the error message that `error` deserves."""
+    error = _telling(error)
     message = str(error) or type(error).__name__
     code, retry_after, behavior, leaf = INTERNAL, None, ErrorBehavior.RETRY, None
     match error:

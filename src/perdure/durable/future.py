@@ -170,8 +170,7 @@ class _Mapped(DurableFuture[U]):
         self._fn = fn
 
     def __await__(self) -> Generator[Any, None, U]:
-        self._inner._observe()  # noqa: SLF001 - as above
-        yield from self._driver.wait(self._node).__await__()
+        yield from self._inner.__await__()
         return self._result()
 
     def _observe(self) -> Node:

@@ -123,7 +123,7 @@ class _Run:
         except anyio.get_cancelled_exc_class():
             raise
         except Exception as error:
-            if driver.fenced:
+            if driver.fenced and error is not driver.failure:
                 self._late(error)
             raise
         if driver.fenced:

@@ -154,6 +154,8 @@ def _likely_cause(recorded: Command | None, issued: Command | None, differences:
             "the value is computed from something that is not journaled (time, randomness, the order of a set), or its "
             "serialization changed"
         )
+    if "name" in fields:
+        return "a step was added, removed, moved or renamed since this invocation started"
     if fields & {"result_completion_id", "invocation_id_notification_idx"}:
         return "an earlier step that awaits a result was added or removed since this invocation started"
     return "the arguments of this step changed since this invocation started, or depend on something not journaled"
