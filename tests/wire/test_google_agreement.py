@@ -262,9 +262,10 @@ def tower(height: int) -> Future:
     return future
 
 
-def test_google_reads_await_points_nested_as_deep_as_we_write_them() -> None:
+def test_both_read_await_points_nested_as_deep_as_we_write_them() -> None:
     message = SuspensionMessage(awaiting_on=tower(MAX_DEPTH))
-    assert google("SuspensionMessage", protobuf.encode(message)) == message
+    data = protobuf.encode(message)
+    assert google("SuspensionMessage", data) == read("SuspensionMessage", data) == message
 
 
 def test_both_refuse_await_points_that_are_nested_deeper() -> None:
