@@ -127,7 +127,6 @@ class _Run:
                 self._late(error)
             raise
         if driver.fenced:
-            self._swallowed()
             return
         machine.write_output(result, stable=stable)
         machine.end()
@@ -136,6 +135,8 @@ class _Run:
         driver = self._driver
         try:
             result, stable = await self._call(request)
+            if driver.fenced and driver.end is not End.FAILED:
+                self._swallowed()
             await driver.finish()
         except InvocationCancelled as cancelled:
             failure = Failure(cancelled.code, cancelled.message)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
 from perdure.durable.clock import Clock, SystemClock
 from perdure.handlers.middleware import Middleware
 from perdure.handlers.steps import Steps
@@ -53,8 +55,9 @@ class Environment:
     async def drain(self) -> None:
         """Let every attempt suspend where it waits: the process is about to end, and others go on with the work."""
         self.draining = True
-        for driver in list(self.running):
-            await driver.drain()
+        async with anyio.create_task_group() as tasks:  # a peer that takes no output must not keep the others
+            for driver in list(self.running):
+                tasks.start_soon(driver.drain)
 
     def steps_of(self, bound: BoundHandler[Any]) -> Steps:
         """The step functions of a handler, as they become known."""
