@@ -45,9 +45,16 @@ def test_eight_mebibytes_go_through(deployment: Deployment) -> None:
     assert answer.body == data
 
 
-def test_eight_mebibytes_go_through_a_call(deployment: Deployment) -> None:
-    text = "x" * (8 * MIB)
-    answer = deployment.call("Proxy/call", request("TestUtilsService/uppercaseEcho", text), timeout=60)
+def test_eight_mebibytes_go_through_a_step_and_the_state(deployment: Deployment, key: str) -> None:
+    value = "x" * (8 * MIB)
+    program = {"commands": [{"type": "awaitOne", "command": {"type": "runReturns", "value": value}}]}
+    assert deployment.call("VirtualObjectCommandInterpreter/interpretCommands", program, key=key) == value
+    assert deployment.call("VirtualObjectCommandInterpreter/getResults", key=key) == [value]
+
+
+def test_two_mebibytes_go_through_a_call(deployment: Deployment) -> None:
+    text = "x" * (2 * MIB)
+    answer = deployment.call("Proxy/call", request("TestUtilsService/uppercaseEcho", text))
     assert json.loads(bytes(answer)) == text.upper()
 
 
