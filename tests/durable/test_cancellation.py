@@ -479,6 +479,38 @@ async def test_an_error_raised_while_the_cancel_unwinds_is_what_counts() -> None
     assert peer.output == Failure(418, "cannot undo")
 
 
+async def test_a_native_task_group_around_the_await_does_not_hide_it() -> None:
+    async def handler(ctx: Any) -> None:
+        async with anyio.create_task_group():
+            await ctx.sleep(1)
+
+    peer = Peer(SleepCommand(0, 1), CANCEL)
+    async with attempt(handler, peer) as running:
+        assert await running.ended() is End.ENDED
+    assert peer.output == CANCELLED
+
+
+async def test_an_error_beside_it_in_a_native_task_group_fails_the_attempt() -> None:
+    async def handler(ctx: Any) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(fails)
+            await ctx.sleep(1)
+
+    async def fails() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise ValueError("sibling")
+
+    peer = Peer()
+    async with attempt(handler, peer) as running:
+        await peer.hears(SleepCommand)
+        await ticks()
+        peer.tells(CANCEL)
+        assert await running.ended() is End.FAILED
+    assert peer.kinds == ["SleepCommand", "ErrorMessage"]
+
+
 # --- open calls ----------------------------------------------------------------------------------------------------
 
 

@@ -232,6 +232,32 @@ async def test_an_error_while_unwinding_is_logged_and_is_no_outcome(
     assert "OutputCommand" not in peer.kinds
 
 
+async def test_an_error_of_a_native_task_group_while_unwinding_is_logged(
+    over: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fails() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise ValueError("clumsy")
+
+    async def handler(ctx: Any) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(fails)
+            await ctx.sleep(1)
+
+    peer = Peer()
+    with caplog.at_level(logging.WARNING, "perdure.attempt"):
+        async with attempt(handler, peer) as running:
+            await peer.hears(SleepCommand)
+            await ticks()
+            end(over, peer, running)
+    assert any(
+        "raised ExceptionGroup while its attempt was being unwound" in record.message for record in caplog.records
+    )
+    check_last(over, peer)
+
+
 async def test_a_terminal_error_while_unwinding_is_no_outcome(over: str) -> None:
     async def handler(ctx: Any) -> None:
         try:

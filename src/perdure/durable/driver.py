@@ -248,11 +248,16 @@ class Driver:
             self._root_failed(error)
         except Exception as error:  # noqa: BLE001 - reported: it becomes the outcome of the attempt
             self._root_failed(error)
+        except BaseExceptionGroup as group:
+            # A native nursery wrapped the invocation's cancellation. The loop's own goes on to its scope.
+            if group.split((Exception, InvocationCancelled))[1] is not None:
+                raise
+            self._root_failed(group)
         else:
             if not self.fenced:
                 self._fence(End.ENDED)
 
-    def _root_failed(self, error: Exception) -> None:
+    def _root_failed(self, error: BaseException) -> None:
         if self.fenced:
             return  # errors of what unwinds are no outcome; the handler layer logs them
         self.failure = error

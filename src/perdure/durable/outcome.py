@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from perdure.exceptions import INTERNAL, RunCancelled, TerminalError
+from perdure.exceptions import INTERNAL, InvocationCancelled, RunCancelled, TerminalError
 from perdure.wire.messages import Failure, FailureMetadata
 
 __all__ = ["RUN_CANCELLED", "error_of", "failure_of", "is_run_cancelled", "terminal_of"]
@@ -46,7 +46,8 @@ def terminal_of(error: BaseException) -> TerminalError | None:
     """The terminal error that ends an invocation, or `None` when `error` does not.
 
     A group ends it when all its leaves are terminal: the first leaf gives code and message, the others stand in the
-    metadata as `also.1`, `also.2`, ...
+    metadata as `also.1`, `also.2`, ... The cancellation of the invocation, which a native nursery wraps in a group,
+    counts as terminal there, and comes first.
     """
     if isinstance(error, TerminalError):
         return error
@@ -54,8 +55,11 @@ def terminal_of(error: BaseException) -> TerminalError | None:
         return None
     leaves = _leaves(error)
     terminal = [leaf for leaf in leaves if isinstance(leaf, TerminalError)]
-    if len(terminal) != len(leaves):
+    cancelled = [leaf for leaf in leaves if isinstance(leaf, InvocationCancelled)]
+    if len(terminal) + len(cancelled) != len(leaves):
         return None
+    if cancelled:
+        terminal.insert(0, TerminalError(cancelled[0].message, code=cancelled[0].code))
     first, *others = terminal
     if not others:
         return first

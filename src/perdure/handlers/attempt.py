@@ -126,6 +126,13 @@ class _Run:
             if driver.fenced and error is not driver.failure:
                 self._late(error)
             raise
+        except BaseExceptionGroup as group:
+            # trio's nurseries mix the loop's cancellation with the errors that it caused.
+            cancelled, errors = group.split(anyio.get_cancelled_exc_class())
+            if not driver.fenced or cancelled is None or not isinstance(errors, ExceptionGroup):
+                raise
+            self._late(errors)
+            raise cancelled from None
         if driver.fenced:
             return
         machine.write_output(result, stable=stable)
@@ -140,7 +147,7 @@ class _Run:
             await driver.finish()
         except InvocationCancelled as cancelled:
             failure = Failure(cancelled.code, cancelled.message)
-        except Exception as error:
+        except (Exception, BaseExceptionGroup) as error:
             terminal = terminal_of(error)
             if terminal is None or driver.fenced:
                 raise

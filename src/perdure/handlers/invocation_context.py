@@ -247,7 +247,9 @@ class InvocationContext:
             start = self.driver.machine.start
             # Version 5 has no seed; the id of the invocation is as constant.
             self._random = Random(start.random_seed or int.from_bytes(start.id, "big"))  # noqa: S311 - wanted: repeatable
-        if not self.driver.fenced:
+        if self.driver.fenced:
+            self.driver.check_not_over()
+        else:
             self.driver.holder()
         return self._random
 
