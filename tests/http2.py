@@ -57,6 +57,7 @@ class Answer:
 
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    hints: list[dict[str, str]] = field(default_factory=list)
     body: bytes = b""
     trailers: dict[str, str] = field(default_factory=dict)
     ended: bool = False
@@ -164,6 +165,10 @@ class Connection:
         if data:
             await self._socket.send(data)
 
+    def goaway(self) -> bytes:
+        """A GOAWAY without an error, as bytes: h2's own would end all streams."""
+        return GoAwayFrame(0, last_stream_id=0, error_code=ErrorCodes.NO_ERROR).serialize()
+
     # What comes
 
     def so_far(self, stream_id: int) -> Answer:
@@ -253,6 +258,9 @@ class Connection:
                 answer = self._answers[event.stream_id]
                 answer.headers = {str(name): str(value) for name, value in event.headers}
                 answer.status = int(answer.headers.pop(":status"))
+            case h2.events.InformationalResponseReceived():
+                hint = {str(name): str(value) for name, value in event.headers}
+                self._answers[event.stream_id].hints.append(hint)
             case h2.events.DataReceived():
                 self._answers[event.stream_id].body += event.data
                 if self.credit and event.flow_controlled_length:

@@ -83,6 +83,11 @@ def test_objects_and_partials_that_can_be_called_are_applications(folder: Path) 
             "shop_bad:app",
             r".*cannot be called with \(scope, receive, send\); WSGI is .*",
         ),
+        (
+            "import perdure\napp = perdure.Service('S')\n",
+            "shop_bad:app",
+            r".*is a Service, which an endpoint serves: .*",
+        ),
         ("def app(): ...\n", "shop_bad:app", r".*cannot be called with \(scope, receive, send\)"),
     ],
 )

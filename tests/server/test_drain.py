@@ -74,6 +74,20 @@ async def test_after_the_second_goaway_streams_are_refused() -> None:
         assert (await client.answer(first)).ended
 
 
+async def test_a_peer_that_is_leaving_itself_is_asked_nothing() -> None:
+    async with serving(echo, drain_timeout=LONG) as served, connect(served.port) as client:
+        stream = client.request("/echo")
+        await client.status_of(stream)
+        await client.send_raw(client.goaway())
+        await client.settled()
+        served.drain()
+        await client.until(lambda: bool(client.goaways))
+        client.send(stream, b"x", end=True)
+        assert (await client.answer(stream)).body == b"x"
+        await client.eof()
+        assert client.goaways == [(stream, ErrorCodes.NO_ERROR)]
+
+
 async def test_nobody_listens_during_the_drain() -> None:
     async with serving(echo, drain_timeout=LONG) as served, connect(served.port) as client:
         stream = client.request("/echo")

@@ -181,6 +181,20 @@ async def test_trailers_end_an_answer() -> None:
         assert (answer.body, answer.trailers, answer.ended) == (b"body", {"x-sum": "1"}, True)
 
 
+async def test_early_hints_come_before_the_answer() -> None:
+    @http_only
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.early_hint", "links": [b"</style.css>; rel=preload"]})
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"body", "more_body": False})
+
+    async with serving(app) as served, connect(served.port) as client:
+        stream = client.request("/", end=True)
+        answer = await client.answer(stream)
+        assert (answer.status, answer.body) == (200, b"body")
+        assert answer.hints == [{":status": "103", "link": "</style.css>; rel=preload"}]
+
+
 async def test_every_answer_has_a_date() -> None:
     async with serving(echo) as served, connect(served.port) as client:
         answer = await client.answer(client.request("/echo", end=True))

@@ -13,6 +13,7 @@ import pytest
 from h2.errors import ErrorCodes
 
 from perdure.server import Settings
+from perdure.server.http2 import Http2
 from tests.http2 import DATA, Answer, connect
 from tests.server.serving import Receive, Send, echo, http_only, read_body, serving
 
@@ -105,7 +106,7 @@ async def test_a_peer_that_goes_on_after_the_answer_is_told_to_stop() -> None:
         await client.settled()
         client.send(stream, b"x")
         await client.until(lambda: answer.reset is not None)
-        assert answer == Answer(200, answer.headers, b"done", ended=True, reset=ErrorCodes.NO_ERROR)
+        assert answer == Answer(200, answer.headers, body=b"done", ended=True, reset=ErrorCodes.NO_ERROR)
 
 
 async def test_answered_streams_that_the_peer_never_ends_do_not_pile_up() -> None:
@@ -242,6 +243,31 @@ async def test_garbage_ends_its_own_connection_only() -> None:
                 await bad.drained()
         good.send(stream, b"still here", end=True)
         assert (await good.answer(stream)).body == b"still here"
+
+
+async def test_an_error_of_our_own_ends_its_connection_only_and_is_logged_with_the_peer(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    receive = Http2.receive
+
+    async def fail_on_poison(self: Http2, data: bytes) -> None:
+        if b"poison" in data:
+            raise RuntimeError("a bug")
+        await receive(self, data)
+
+    monkeypatch.setattr(Http2, "receive", fail_on_poison)
+    async with serving(echo) as served, connect(served.port) as good:
+        stream = good.request("/echo")
+        await good.status_of(stream)
+        async with connect(served.port) as bad:
+            await bad.settled()
+            await bad.send_raw(b"poison")
+            await bad.eof()
+        good.send(stream, b"still here", end=True)
+        assert (await good.answer(stream)).body == b"still here"
+    (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert record.message.startswith("the connection from ('127.0.0.1', ")
+    assert record.exc_info is not None
 
 
 async def test_a_connection_that_breaks_the_protocol_gets_goaway_and_tells_its_applications() -> None:
@@ -383,8 +409,7 @@ async def test_requests_in_flight_end_after_the_peers_goaway() -> None:
         stream = client.request("/echo")
         client.send(stream, b"before ")
         await client.body_of(stream, 7)
-        goaway = b"\x00\x00\x08\x07\x00\x00\x00\x00\x00" + bytes(8)
-        await client.send_raw(goaway)
+        await client.send_raw(client.goaway())
         client.send(stream, b"after", end=True)
         assert (await client.answer(stream)).body == b"before after"
 
