@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -281,6 +282,31 @@ async def test_a_step_between_two_tries_is_cancelled_at_once() -> None:
         assert (await peer.hears(ProposeRunCompletionMessage)).result == RUN_CANCELLED
         peer.tells(RunCompletion(1, RUN_CANCELLED))
     assert (tries, peer.output) == (1, CANCELLED)
+
+
+async def test_a_plain_function_is_waited_for_and_hands_over_its_value() -> None:
+    go = threading.Event()
+
+    def blocking() -> int:
+        go.wait(5)
+        return 7
+
+    async def handler(ctx: Any) -> None:
+        ctx.set("value", await ctx.run(blocking))
+        await ctx.sleep(1)
+
+    peer = Peer()
+    async with attempt(handler, peer):
+        await peer.hears(RunCommand)
+        await ticks()
+        peer.tells(CANCEL)
+        await ticks()
+        assert peer.kinds == ["RunCommand"]
+        go.set()
+        assert (await peer.hears(ProposeRunCompletionMessage)).result == Value(b"7")
+        peer.tells(RunCompletion(1, Value(b"7")))
+    assert SetStateCommand(b"value", Value(b"7")) in peer.sent
+    assert peer.output == CANCELLED
 
 
 async def test_steps_in_a_combination_are_cancelled_and_the_handler_is_told_at_once() -> None:

@@ -8,11 +8,15 @@ id, or at once when that is known: fixed places too. The handler is told once, b
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from perdure.machine.awaiting import PENDING, Leaf, Node, Relay
 from perdure.machine.invocation import Invocation
 
 __all__ = ["Cancellation"]
+
+FEW: Final = 64
+"""Calls that are remembered without asking whether they were answered."""
 
 
 class Cancellation:
@@ -24,11 +28,12 @@ class Cancellation:
         dropped: whether it will not be told any more: it has its result.
     """
 
-    __slots__ = ("_calls", "_machine", "_owed", "dropped", "pending", "seen")
+    __slots__ = ("_calls", "_crowded", "_machine", "_owed", "dropped", "pending", "seen")
 
     def __init__(self, machine: Invocation) -> None:
         self._machine = machine
         self._calls: list[tuple[Leaf, Leaf]] = []
+        self._crowded = FEW
         self._owed: list[Node] = []
         self.seen: bool = False
         self.pending: bool = False
@@ -36,6 +41,9 @@ class Cancellation:
 
     def add_call(self, id_leaf: Leaf, leaf: Leaf) -> None:
         """A call was issued: it is cancelled when this invocation is."""
+        if len(self._calls) >= self._crowded:
+            self._calls = [pair for pair in self._calls if pair[1].state == PENDING]
+            self._crowded = FEW + 2 * len(self._calls)
         self._calls.append((id_leaf, leaf))
 
     def owe(self, leaf: Leaf, act: Callable[[], None]) -> None:

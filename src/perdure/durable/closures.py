@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Awaitable, Callable, Coroutine
-from functools import partial
 from typing import Any
 
 import anyio
@@ -14,7 +13,17 @@ from perdure.durable.stepping import InContext
 from perdure.machine.awaiting import Leaf
 from perdure.machine.retry import RetryPolicy
 
-__all__ = ["Closure"]
+__all__ = ["Closure", "call_in_thread"]
+
+
+async def call_in_thread(fn: Callable[..., Any], *args: Any) -> Any:
+    """Call a plain function in a worker thread, and await what it returns if that can be awaited.
+
+    A thread cannot be interrupted: it is waited for, also when it was cancelled, since nothing outlives its block.
+    `lambda: fetch(url)` looks like a plain function, too, and only its result tells.
+    """
+    (value,) = await anyio.to_thread.run_sync(lambda: (fn(*args),))
+    return await value if isinstance(value, Awaitable) else value
 
 
 async def _as_coroutine(awaitable: Awaitable[Any]) -> Any:
@@ -92,11 +101,7 @@ class Closure:
             SerdeError: its result cannot be encoded.
         """
         self.tries += 1
-        if self._plain:
-            if on_suspend is not None:
-                on_suspend()
-            value = await self._in_thread()
-        elif self.timeout is None:
+        if self.timeout is None:
             value = await self._in_context(on_suspend)
         else:
             with anyio.fail_after(self.timeout):
@@ -106,15 +111,8 @@ class Closure:
     def _in_context(self, on_suspend: Callable[[], None] | None) -> InContext:
         # Each try gets the context as it was at `ctx.run`: a failed try leaves nothing behind.
         context = self._context.copy()
+        if self._plain:
+            return InContext(call_in_thread(self._fn, *self._args), context, on_suspend)
         awaitable = context.run(self._fn, *self._args)
         coroutine = awaitable if isinstance(awaitable, Coroutine) else _as_coroutine(awaitable)
         return InContext(coroutine, context, on_suspend)
-
-    async def _in_thread(self) -> Any:
-        # A thread cannot be interrupted. It is waited for, also when it was cancelled: nothing outlives its block.
-        context = self._context.copy()
-        call = anyio.to_thread.run_sync(partial(context.run, self._fn, *self._args))
-        if self.timeout is None:
-            return await call
-        with anyio.fail_after(self.timeout):
-            return await call

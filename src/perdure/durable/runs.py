@@ -16,8 +16,8 @@ from perdure.durable.clock import Clock
 from perdure.durable.closures import Closure
 from perdure.durable.failures import NOT_RETRIED, StepFailed
 from perdure.durable.outcome import RUN_CANCELLED, error_of, failure_of, is_run_cancelled, terminal_of
-from perdure.exceptions import INTERNAL, RetryableError, TerminalError
-from perdure.machine.awaiting import PENDING, Leaf
+from perdure.exceptions import RetryableError, TerminalError
+from perdure.machine.awaiting import FAILED, PENDING, Leaf
 from perdure.machine.invocation import Invocation
 from perdure.machine.retry import Exhausted, RetryPolicy
 from perdure.wire.messages import Failure, Value
@@ -26,6 +26,9 @@ __all__ = ["IN_PROCESS_RETRY", "RunHost", "Runs"]
 
 IN_PROCESS_RETRY: Final = 1.0
 """Seconds: a shorter pause before the next try of a step is waited for within the attempt."""
+
+FEW: Final = 64
+"""Runs that are remembered without asking whether anybody still needs them."""
 
 _DEFAULT_RETRY: Final = RetryPolicy()
 
@@ -53,21 +56,24 @@ class Runs:
 
     Attributes:
         running: those whose user code runs, or waits between two tries.
-        open: those whose result nobody has taken yet.
+        open: those whose result nobody has taken yet, and some of which it was taken lately.
     """
 
-    __slots__ = ("_clock", "_host", "_machine", "_unstarted", "open", "running")
+    __slots__ = ("_clock", "_crowded", "_host", "_machine", "_unstarted", "open", "running")
 
     def __init__(self, machine: Invocation, clock: Clock, host: RunHost) -> None:
         self._machine = machine
         self._clock = clock
         self._host = host
         self._unstarted: dict[Leaf, Closure] = {}
+        self._crowded = FEW
         self.running: dict[Leaf, Closure] = {}
         self.open: dict[Leaf, Closure] = {}
 
     def add(self, closure: Closure) -> None:
         """A `run` was issued."""
+        if len(self.open) >= self._crowded:
+            self._forget_taken()
         leaf = closure.leaf
         leaf.tag = closure
         self._unstarted[leaf] = closure
@@ -77,6 +83,15 @@ class Runs:
         """The result of a `run` was taken: there is nothing left to start or to wait for."""
         self._unstarted.pop(leaf, None)
         self.open.pop(leaf, None)
+
+    def _forget_taken(self) -> None:
+        """Let go of runs whose result was taken in a combination, which tells nobody when it is."""
+        self.open = {
+            leaf: closure
+            for leaf, closure in self.open.items()
+            if leaf.state == PENDING or (leaf.state == FAILED and not leaf.observed)
+        }
+        self._crowded = FEW + 2 * len(self.open)
 
     def start(self) -> list[Closure]:
         """The closures that are to be started now, counted as running from here on."""
@@ -183,7 +198,7 @@ class Runs:
             if policy.on_exhausted == "pause":
                 raise StepFailed(closure.leaf, error, pause=True)
             message = str(error) or type(error).__name__
-            return failure_of(TerminalError(message, code=getattr(error, "code", INTERNAL)))
+            return failure_of(TerminalError(message))
         if isinstance(error, RetryableError) and error.retry_after is not None:
             delay = error.retry_after
         if delay > IN_PROCESS_RETRY and len(self.running) <= 1 and not self._host.is_busy():

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
-import anyio.to_thread
+from perdure.durable.closures import call_in_thread
 
 if TYPE_CHECKING:
     from perdure.handlers.context import Context
@@ -42,7 +42,7 @@ def around_step(
             for each in middleware:
                 await stack.enter_async_context(each.step(cast("Context", ctx), name))
             if plain:
-                return await anyio.to_thread.run_sync(fn, *args)
+                return await call_in_thread(fn, *args)
             return await fn(*args)
 
     return wrapped
