@@ -25,6 +25,7 @@ cancellation is a hung invocation. Code that handles it by name may go on durabl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -52,6 +53,15 @@ PROTOCOL_VIOLATION: Final = 571
 UNSUPPORTED_FEATURE: Final = 573
 
 
+_CODES: Final = 2**32
+
+
+def _checked_code(code: object, of: str) -> int:
+    if not isinstance(code, int) or not 0 <= code < _CODES:
+        raise UsageError(f"the code of a {of} is a number, an HTTP status usually, not {code!r}")
+    return int(code)
+
+
 class PerdureError(Exception):
     """Base of every error that perdure raises."""
 
@@ -65,12 +75,15 @@ class TerminalError(PerdureError):
         message: what went wrong, for the caller.
         code: an HTTP status; the ingress answers with it.
         metadata: pairs of text that travel with the error (protocol 6 and newer).
+
+    Raises:
+        UsageError: the code is no number that the protocol can hold.
     """
 
     def __init__(self, message: str = "", *, code: int = INTERNAL, metadata: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
-        self.message = message
-        self.code = code
+        self.message = str(message)
+        self.code = _checked_code(code, "TerminalError")
         self.metadata: dict[str, str] = dict(metadata or {})
 
     def __repr__(self) -> str:
@@ -101,10 +114,15 @@ class RetryableError(PerdureError):
     Args:
         message: what went wrong.
         retry_after: seconds until the next try; without it the retry policy decides.
+
+    Raises:
+        UsageError: the pause is negative or not finite.
     """
 
     def __init__(self, message: str = "", *, retry_after: float | None = None) -> None:
         super().__init__(message)
+        if retry_after is not None and not 0 <= retry_after < math.inf:
+            raise UsageError(f"retry_after of a RetryableError is at least 0 seconds and finite, not {retry_after!r}")
         self.message = message
         self.retry_after = retry_after
 
@@ -127,7 +145,7 @@ class FailError(PerdureError):
     def __init__(self, message: str = "", *, code: int = INTERNAL) -> None:
         super().__init__(message)
         self.message = message
-        self.code = code
+        self.code = _checked_code(code, "FailError")
 
 
 class UsageError(PerdureError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import Final
 
+from perdure.durable.outcome import writable
 from perdure.exceptions import (
     INTERNAL,
     FailError,
@@ -52,7 +53,7 @@ def _telling(error: BaseException) -> BaseException:
 
 def write_failure(machine: Invocation, error: BaseException) -> None:
     """End the attempt with the error message that `error` deserves."""
-    error = _telling(error)
+    whole, error = error, _telling(error)
     message = str(error) or type(error).__name__
     code, retry_after, behavior, leaf = INTERNAL, None, ErrorBehavior.RETRY, None
     match error:
@@ -65,7 +66,7 @@ def write_failure(machine: Invocation, error: BaseException) -> None:
         case StepFailed():
             leaf, retry_after = error.leaf, error.retry_after
             behavior = ErrorBehavior.PAUSE if error.pause else ErrorBehavior.RETRY
-            error = error.cause
+            whole = error = error.cause
             message = str(error) or type(error).__name__
         case RetryableError():
             retry_after = error.retry_after
@@ -75,5 +76,6 @@ def write_failure(machine: Invocation, error: BaseException) -> None:
             pass
     if not isinstance(error, PerdureError):
         message = f"{type(error).__name__}: {message}" if str(error) else message
-    stack = "".join(traceback.format_exception(error))
+    stack = writable("".join(traceback.format_exception(whole)))
+    message = writable(message)
     machine.fail(message, code=code, stacktrace=stack, retry_after=retry_after, behavior=behavior, leaf=leaf)

@@ -7,7 +7,7 @@ from typing import Final
 from perdure.exceptions import INTERNAL, InvocationCancelled, RunCancelled, TerminalError
 from perdure.wire.messages import Failure, FailureMetadata
 
-__all__ = ["RUN_CANCELLED", "error_of", "failure_of", "is_run_cancelled", "terminal_of"]
+__all__ = ["RUN_CANCELLED", "error_of", "failure_of", "is_run_cancelled", "terminal_of", "writable"]
 
 RUN_CANCELLED: Final = Failure(409, "perdure: the step was cancelled")
 """How the completion of a cancelled step stands in the journal. The message is the mark: version 5 has no metadata."""
@@ -18,10 +18,15 @@ def is_run_cancelled(failure: Failure) -> bool:
     return failure.code == RUN_CANCELLED.code and failure.message == RUN_CANCELLED.message
 
 
+def writable(text: str) -> str:
+    """Text that UTF-8 can hold: what it cannot (parts of file names, for example) is written as escapes."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
 def failure_of(error: TerminalError) -> Failure:
     """A terminal error as it is journaled."""
-    metadata = tuple(FailureMetadata(key, value) for key, value in error.metadata.items())
-    return Failure(error.code, error.message, metadata)
+    metadata = tuple(FailureMetadata(writable(key), writable(value)) for key, value in error.metadata.items())
+    return Failure(error.code, writable(error.message), metadata)
 
 
 def error_of(failure: Failure) -> TerminalError:

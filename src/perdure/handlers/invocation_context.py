@@ -19,8 +19,9 @@ from perdure.durable.combinators import Case
 from perdure.durable.completion_set import DurableFuturesUnordered
 from perdure.durable.driver import Driver
 from perdure.durable.future import Awakeable, CallFuture, DurableFuture, JournalFuture, RunFuture
+from perdure.durable.outcome import failure_of
 from perdure.durable.serde import Serde, encode_value
-from perdure.exceptions import PerdureError, UsageError
+from perdure.exceptions import PerdureError, TerminalError, UsageError
 from perdure.handlers.calls import Request
 from perdure.handlers.definitions import Handler, HandlerKind
 from perdure.handlers.environment import Environment
@@ -398,7 +399,8 @@ class InvocationContext:
 
     def reject_awakeable(self, id: str, message: str, /, *, code: int = 500) -> None:
         """Complete an awakeable of another invocation with a failure."""
-        self._act(self.driver.machine.complete_awakeable, id, Failure(code, message))
+        failure = failure_of(TerminalError(message, code=code))
+        self._act(self.driver.machine.complete_awakeable, id, failure)
 
     def signal(self, name: str, type: Any = _ANY, /, *, serde: Serde[Any] | None = None) -> DurableFuture[Any]:  # noqa: A002 - as above
         """Wait for a signal to this invocation by its name."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from perdure.durable.combinators import Failed, Outcome, Succeeded
 from perdure.durable.future import DurableFuture, JournalFuture
-from perdure.durable.outcome import error_of
+from perdure.durable.outcome import error_of, failure_of
+from perdure.exceptions import TerminalError
 from perdure.machine.awaiting import Leaf, Relay
 from perdure.wire.messages import Failure, InvocationId, Result, Target, Void
 
@@ -89,7 +90,8 @@ class ContextSignal:
     def reject(self, message: str, *, code: int = 500) -> None:
         """Send the signal as a failure."""
         ctx = self._handle.ctx
-        self._handle.with_id(lambda id: ctx.send_signal(id, self._name, Failure(code, message)))
+        failure = failure_of(TerminalError(message, code=code))
+        self._handle.with_id(lambda id: ctx.send_signal(id, self._name, failure))
 
 
 class ContextInvocation(Generic[R]):

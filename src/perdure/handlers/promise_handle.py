@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from perdure.durable.combinators import Outcome
 from perdure.durable.future import DurableFuture, JournalFuture
+from perdure.durable.outcome import failure_of
 from perdure.durable.serde import Serde, encode_value
-from perdure.exceptions import UsageError
+from perdure.exceptions import TerminalError, UsageError
 from perdure.handlers.invocations import OutcomeFuture, read_outcome
 from perdure.handlers.steps import check_size, reader
 from perdure.wire.messages import Failure, Result, Value
@@ -60,7 +61,7 @@ class ContextPromise(Generic[T]):
 
     def reject(self, message: str, *, code: int = 500) -> DurableFuture[None]:
         """Complete the promise with a failure."""
-        return self._complete(Failure(code, message), stable=True)
+        return self._complete(failure_of(TerminalError(message, code=code)), stable=True)
 
     def _complete(self, result: Value | Failure, *, stable: bool) -> DurableFuture[None]:
         ctx = self._ctx
