@@ -5,9 +5,9 @@ the event loop that is running, asyncio or trio, over HTTP/2 (prior knowledge an
 
 Each module has one idea: `settings` (every limit with its reason), `lifecycle` (start, accept, drain, end), `signals`,
 `draining` (how the application learns of the end), `listeners`, `connection` (one socket, and errors kept inside it),
-`http2` (the table of what peers do to hypercorn, and what happens here instead), `inbox` and `applications` (one
-request from the application's side), `lifespan`, `byte_streams`, and `hypercorn_config` (what of hypercorn is relied
-upon).
+`http2` (the table of what peers do to hypercorn, and what happens here instead) with `sender`, `http2_stream` and
+`h2_connection`, `inbox` and `applications` (one request from the application's side), `lifespan`, `byte_streams` and
+`trio_stream`, `site` (what connections share), and `hypercorn_config` (what of hypercorn is relied upon).
 
 Not here: TLS (put a proxy in front, or run `Endpoint` under a server of your choice: it is an ASGI application), worker
 processes (run several on several ports and register each, or share one behind a proxy), WebSocket over HTTP/2.

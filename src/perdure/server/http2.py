@@ -17,7 +17,8 @@ not read
 sends its 1002nd request              GOAWAY, and all in flight is lost   nothing
 sends RST_STREAM(NO_ERROR), trailers  disconnected; end of input          end of input
 sends GOAWAY and goes on              disconnected                        requests in flight end
-stops reading                         everything that is sent waits       only what is sent on that connection
+stops reading                         its own RST_STREAM and              they are still read; the answers that wait for
+                                      WINDOW_UPDATE are not read either   it are bounded
 application dies half-way             the stream stays open for ever      RST_STREAM(INTERNAL_ERROR)
 ====================================  ==================================  ==============================================
 
