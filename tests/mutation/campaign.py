@@ -16,8 +16,7 @@ from tests.mutation.trial import PASSED, Child, Ground, Reach, record, try_chang
 __all__ = ["Fate", "Mutant", "mutants_of", "sample", "try_all"]
 
 CPU_FACTOR: Final = 5
-CPU_SECONDS: Final = 10
-"""A child may take this many seconds, and so many times what its tests took without the change."""
+"""How many times longer than without a change the tests may take."""
 
 WALL_SECONDS: Final = 600
 """Until a child that waits for nothing is killed."""
@@ -73,7 +72,12 @@ def sample(mutants: Sequence[Mutant], size: int | None, seed: int) -> list[Mutan
 
 
 def try_all(
-    ground: Ground, mutants: Sequence[Mutant], *, workers: int, progress: Callable[[Mutant, Fate], None]
+    ground: Ground,
+    mutants: Sequence[Mutant],
+    *,
+    workers: int,
+    progress: Callable[[Mutant, Fate], None],
+    cpu_seconds: float = 10,
 ) -> dict[Mutant, Fate]:
     """Try each of them, several at a time.
 
@@ -82,6 +86,7 @@ def try_all(
         mutants: of its modules.
         workers: how many children run at the same time.
         progress: told of each that is done.
+        cpu_seconds: what every child may take, besides `CPU_FACTOR` times what its tests took without a change.
     """
     reach = record(ground)
     waiting = list(mutants)[::-1]
@@ -100,10 +105,8 @@ def try_all(
                 if not tests:
                     done(mutant, Fate.UNREACHED)
                     continue
-                cpu_seconds = CPU_SECONDS + CPU_FACTOR * sum(reach.seconds[test] for test in tests)
-                running[mutant] = try_change(
-                    ground, mutant.module, mutant.change.number, tests, cpu_seconds=cpu_seconds
-                )
+                limit = cpu_seconds + CPU_FACTOR * sum(reach.seconds[test] for test in tests)
+                running[mutant] = try_change(ground, mutant.module, mutant.change.number, tests, cpu_seconds=limit)
             time.sleep(0.01)
             for mutant, child in list(running.items()):
                 status = child.ended()
