@@ -19,6 +19,8 @@ from perdure.handlers.environment import Environment
 from perdure.handlers.middleware import Middleware
 from perdure.handlers.registry import Registry
 from perdure.machine.invocation import Invocation
+from perdure.wire.decoder import Decoder
+from perdure.wire.frames import encode_frames
 from perdure.wire.messages import CANCEL_SIGNAL, Message, OutputCommand, SignalNotification, Value, Void
 from perdure.wire.versions import ProtocolVersion
 from tests.machine.peers import V5, V6, V7, journal_of
@@ -155,6 +157,22 @@ class Peer:
         self._changed()
 
 
+class AsBytes:
+    """The same peer, spoken to in bytes."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+        self._decoder = Decoder()
+
+    async def receive(self) -> bytes | None:
+        messages = await self._peer.receive()
+        return None if messages is None else encode_frames(messages)
+
+    async def send(self, data: bytes) -> None:
+        self._decoder.receive_data(data)
+        await self._peer.send(list(self._decoder.messages()))
+
+
 class Attempt:
     """An attempt that runs beside the test."""
 
@@ -191,6 +209,7 @@ async def attempt(
     app: Any = None,
     middleware: Sequence[Middleware] = (),
     home: bool = False,
+    as_bytes: bool = False,
 ) -> AsyncIterator[Attempt]:
     """Start an attempt of a function; it must have ended when the block is left.
 
@@ -202,6 +221,7 @@ async def attempt(
         app: what `ctx.app` is.
         middleware: around attempts and steps.
         home: whether the tasks of the attempt live in a group of the process.
+        as_bytes: whether the two talk in bytes, and not in objects.
     """
     service = Service("Tested")
     service.handler(name="handler")(handler)
@@ -212,8 +232,8 @@ async def attempt(
     async with anyio.create_task_group() as process, anyio.create_task_group() as tasks:
         driver = Driver(
             Invocation(version),
-            peer,
-            messages=True,
+            AsBytes(peer) if as_bytes else peer,
+            messages=not as_bytes,
             clock=environment.clock,
             home=process if home else None,
         )

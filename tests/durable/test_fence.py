@@ -544,6 +544,59 @@ async def test_a_peer_that_is_gone_before_the_journal_is_here_ends_the_attempt()
     assert peer.sent == []
 
 
+# --- what cannot be written ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("awaited", [True, False], ids=["handler sends", "task sends"])
+async def test_a_name_that_cannot_be_written_fails_the_attempt_and_nothing_follows(awaited: bool) -> None:
+    async def waits() -> None:
+        await ticks(3)
+
+    async def handler(ctx: Any) -> None:
+        try:
+            step = ctx.run(waits, name="file \udcff")
+            ctx.set("lost", 1)
+            await (step if awaited else ctx.gather(step, ctx.sleep(1)))
+        except Exception:  # noqa: BLE001 - must not matter
+            ctx.set("b", 1)
+        await ctx.sleep(2)
+
+    peer = Peer()
+    async with attempt(handler, peer, as_bytes=True) as running:
+        assert await running.ended() is End.FAILED
+    (error,) = peer.sent
+    assert isinstance(error, ErrorMessage)
+    assert "udcff" in error.message
+
+
+async def test_a_header_that_cannot_be_written_fails_the_attempt() -> None:
+    async def handler(ctx: Any) -> None:
+        ctx.generic_send("S", "h", b"", headers={"x": "\udcff"})
+
+    peer = Peer()
+    async with attempt(handler, peer, as_bytes=True) as running:
+        assert await running.ended() is End.FAILED
+    assert peer.kinds == ["ErrorMessage"]
+
+
+async def test_an_attempt_in_bytes_is_like_one_in_objects() -> None:
+    async def handler(ctx: Any) -> int:
+        ctx.set("a", 1)
+        await ctx.sleep(1)
+        return await ctx.run(quick)  # type: ignore[no-any-return]  # the context is any
+
+    said = []
+    for as_bytes in (True, False):
+        peer = Peer()
+        async with attempt(handler, peer, as_bytes=as_bytes):
+            await peer.hears(SleepCommand)
+            peer.tells(SleepCompletion(1, VOID))
+            await peer.hears(ProposeRunCompletionMessage)
+            peer.tells(RunCompletion(2, Value(b"1")))
+        said.append(peer.turns)
+    assert said[0] == said[1]
+
+
 # --- a drain -------------------------------------------------------------------------------------------------------
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -10,6 +10,7 @@ from perdure.exceptions import JournalMismatchError, ProtocolError, UnsupportedF
 from perdure.machine.awaiting import FAILED, PENDING, SUCCEEDED, Combined, Leaf
 from perdure.machine.invocation import Invocation
 from perdure.machine.states import State
+from perdure.wire.decoder import Decoder
 from perdure.wire.frames import encode_frames
 from perdure.wire.messages import (
     CANCEL_SIGNAL,
@@ -75,6 +76,12 @@ VOID = Void()
 OK = Value(b"ok")
 BAD = Failure(500, "bad")
 VERSIONS = [V5, V6, V7]
+
+
+def decoded(data: bytes) -> Iterator[Message]:
+    decoder = Decoder()
+    decoder.receive_data(data)
+    return decoder.messages()
 
 
 @pytest.fixture(params=[True, False], ids=["bytes", "objects"])
@@ -739,6 +746,32 @@ def test_only_the_first_end_is_sent() -> None:
     machine.fail("one")
     machine.fail("two")
     assert [getattr(message, "message", None) for message in machine.messages_to_send()] == ["one"]
+
+
+def test_output_that_cannot_be_encoded_is_lost_and_can_be_told_though_it_ended_the_attempt() -> None:
+    machine = opened()
+    machine.run("file \udcff")
+    machine.write_output(OK)
+    machine.end()
+    with pytest.raises(UsageError, match="RunCommand"):
+        machine.data_to_send()
+    assert machine.data_to_send() == b""
+    machine.fail("cannot be written", name="file \udcff")
+    assert list(decoded(machine.data_to_send())) == [
+        ErrorMessage(500, "cannot be written", "", 2, "file \\udcff", OutputCommand.type_code)
+    ]
+    assert machine.closed
+
+
+def test_output_that_cannot_be_encoded_before_the_end_can_be_told() -> None:
+    machine = opened()
+    machine.run("file \udcff")
+    with pytest.raises(UsageError, match="RunCommand"):
+        machine.data_to_send()
+    machine.fail("cannot be written")
+    assert machine.messages_to_send() == [
+        ErrorMessage(500, "cannot be written", "", 1, "file \\udcff", RunCommand.type_code)
+    ]
 
 
 # --- bad input -----------------------------------------------------------------------------------------------------

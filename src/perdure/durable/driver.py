@@ -133,6 +133,7 @@ class Driver:
         "_root",
         "_scope",
         "_thread",
+        "_unwritable",
         "_yielded_at",
         "cancellation",
         "delivering",
@@ -167,6 +168,7 @@ class Driver:
         self._deadline = math.inf
         self._scope: anyio.CancelScope | None = None
         self._over = False
+        self._unwritable = False
         self._reader = False
         self._reading = False
         self.runs: Runs = Runs(machine, self._clock, self)
@@ -381,9 +383,18 @@ class Driver:
     async def flush(self) -> None:
         """Send what the machine has written, and return when it was handed over."""
         await self._link.flush()
+        if self._unwritable:
+            self._fence(End.FAILED)
 
     def _lost(self, reason: BaseException) -> None:
-        self._fence(End.DISCONNECTED if isinstance(reason, Disconnected) else End.CANCELLED)
+        if isinstance(reason, UsageError):
+            self._unwritable = True
+            self._seal(End.FAILED)
+            self.end = End.FAILED
+            self.failure = reason
+            write_failure(self.machine, reason)
+        else:
+            self._fence(End.DISCONNECTED if isinstance(reason, Disconnected) else End.CANCELLED)
 
     # --- the turn --------------------------------------------------------------------------------------------------
 
@@ -489,6 +500,8 @@ class Driver:
         if self._over:
             raise UsageError(self._misuse())
         await self.flush()
+        assert self.end is not None
+        self._fence(self.end)
         await raise_cancelled()
 
     def _collect_signals(self, node: Node, waiting: list[Leaf]) -> None:

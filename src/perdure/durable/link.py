@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 
 from perdure.durable.transport import ByteTransport, Disconnected, MessageTransport
+from perdure.exceptions import UsageError
 from perdure.machine.invocation import Invocation
 from perdure.wire.messages import Message
 
@@ -21,9 +22,8 @@ class Link:
         machine: writes and reads them.
         transport: the runtime.
         messages: whether the transport speaks objects instead of bytes.
-        lost: called when a piece of output may be lost, so that nothing may follow it: with `Disconnected` when the
-        peer
-            is gone, else with the loop's cancellation.
+        lost: called when output is lost, so that none may follow it: with `Disconnected` when the peer is gone, with
+            the loop's cancellation, or with the `UsageError` of what cannot be encoded; that one may be told.
 
     Attributes:
         sending: whether a piece is on its way.
@@ -72,6 +72,13 @@ class Link:
         else:
             self._feed(piece)
 
+    def _next(self) -> Any:
+        try:
+            return self._take()
+        except UsageError as unwritable:
+            self._lost(unwritable)
+            return self._take()
+
     async def flush(self) -> None:
         """Send what the machine has written, and return when it was handed over.
 
@@ -85,7 +92,7 @@ class Link:
             return
         self.sending = True
         try:
-            while data := self._take():
+            while data := self._next():
                 await self._transport.send(data)
         except Disconnected as gone:
             self._lost(gone)

@@ -232,12 +232,21 @@ class Invocation:
     # --- output ----------------------------------------------------------------------------------------------------
 
     def data_to_send(self) -> bytes:
-        """Everything that is to be sent, as frames; empty when there is nothing."""
+        """Everything that is to be sent, as frames; empty when there is nothing.
+
+        Raises:
+            UsageError: the protocol cannot express it. All of it is lost, the end of the attempt too: call `fail`.
+        """
         out = self._out
         if not out:
             return b""
         self._out = []
-        return encode_frames(out)
+        try:
+            return encode_frames(out)
+        except UsageError:
+            if self.state is State.CLOSED:
+                self.state = _PROCESSING  # what closed it was not sent
+            raise
 
     def messages_to_send(self) -> list[Message]:
         """Everything that is to be sent, as objects."""
@@ -676,7 +685,7 @@ class Invocation:
                 message,
                 stacktrace,
                 index,
-                name,
+                name and name.encode("utf-8", "backslashreplace").decode(),
                 kind,
                 None if retry_after is None else max(0, round(retry_after * 1000)),
                 behavior if self.version >= ProtocolVersion.V7 else ErrorBehavior.RETRY,
