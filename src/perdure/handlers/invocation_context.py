@@ -192,6 +192,7 @@ class InvocationContext:
     ) -> DurableFuture[Any]:
         """Run a step, and keep its result in the journal."""
         step = self._steps.of(fn) if returns is _ANY and serde is None else Step(fn, self._serde(returns, serde))
+        limit = None if timeout is None else seconds(timeout, "timeout")
         driver = self.driver
         if driver.fenced:
             return RunFuture(driver, self._dead(), step.read)
@@ -210,7 +211,7 @@ class InvocationContext:
                 plain=step.plain and not middleware,
                 encode=step.write,
                 retry=retry,
-                timeout=None if timeout is None else seconds(timeout, "timeout"),
+                timeout=limit,
                 name=name,
             )
         )
