@@ -38,7 +38,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 FULL = os.environ.get("PERDURE_CONFORMANCE") == "full"
 ALWAYS = ("default", "suspending")
 FURTHER = [name for name, one in CONFIGURATIONS.items() if name not in ALWAYS and not one.special]
-SHARE = 3
+SHARE = 1
 
 
 def _share(test: str) -> list[str]:

@@ -9,6 +9,8 @@ import pytest
 
 from tests.conformance.deployment import NOTHING, CallFailedError, Deployment
 
+pytestmark = pytest.mark.configurations("default", "http11", "serve")
+
 INPUTLESS: dict[str, Any] = {
     "Counter/get": 0,
     "Counter/reset": None,
