@@ -10,7 +10,8 @@ How a change is tried, in this order:
 2. `trial.Ground` runs the tests once without a change, and notes which test ran which line. They must pass.
 3. For each change a child is forked from a process that has pytest and all third-party modules loaded, but nothing of
    perdure. The child's import hook compiles the changed module; then pytest runs the tests that reach the changed
-   lines, those named after the module first, the quick ones first, up to the first failure.
+   lines, those named after the module first, the quick ones first, up to the first failure. When all of them pass,
+   the other tests of the area follow.
 
 Time is measured as CPU time, so that a busy machine kills no mutant. Hypothesis runs derandomized and does not shrink:
 the same seed gives the same figures.

@@ -89,37 +89,49 @@ def try_all(
         cpu_seconds: what every child may take, besides `CPU_FACTOR` times what its tests took without a change.
     """
     reach = record(ground)
-    waiting = list(mutants)[::-1]
-    running: dict[Mutant, Child] = {}
+    waiting: list[tuple[Mutant, list[str]]] = []
+    running: dict[Mutant, tuple[Child, list[str]]] = {}
+    again: set[Mutant] = set()
     fates: dict[Mutant, Fate] = {}
 
     def done(mutant: Mutant, fate: Fate) -> None:
         fates[mutant] = fate
         progress(mutant, fate)
 
+    for mutant in reversed(mutants):
+        tests = tests_for(mutant, reach)
+        if tests:
+            waiting.append((mutant, tests))
+        else:
+            done(mutant, Fate.UNREACHED)
     try:
         while waiting or running:
             while waiting and len(running) < workers:
-                mutant = waiting.pop()
-                tests = tests_for(mutant, reach)
-                if not tests:
-                    done(mutant, Fate.UNREACHED)
-                    continue
+                mutant, tests = waiting.pop()
                 limit = cpu_seconds + CPU_FACTOR * sum(reach.seconds[test] for test in tests)
-                running[mutant] = try_change(ground, mutant.module, mutant.change.number, tests, cpu_seconds=limit)
+                child = try_change(ground, mutant.module, mutant.change.number, tests, cpu_seconds=limit)
+                running[mutant] = (child, tests)
             time.sleep(0.01)
-            for mutant, child in list(running.items()):
+            for mutant, (child, tests) in list(running.items()):
                 status = child.ended()
                 if status is None and time.monotonic() - child.since > WALL_SECONDS:
                     child.kill()
                     status = -signal.SIGKILL
-                if status is not None:
-                    del running[mutant]
-                    done(mutant, _fate(mutant, status))
+                if status is None:
+                    continue
+                del running[mutant]
+                fate = _fate(mutant, status)
+                # What a cache holds is made in whichever test comes first, and used by others: all others run too.
+                rest = sorted(reach.seconds.keys() - set(tests), key=reach.seconds.__getitem__)
+                if fate is Fate.SURVIVED and rest and mutant not in again:
+                    again.add(mutant)
+                    waiting.append((mutant, rest))
+                else:
+                    done(mutant, fate)
     finally:
-        for child in running.values():
+        for child, _ in running.values():
             child.kill()
-    return fates
+    return {mutant: fates[mutant] for mutant in mutants}
 
 
 def _fate(mutant: Mutant, status: int) -> Fate:

@@ -163,14 +163,20 @@ class _Operators(ast.NodeTransformer):
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
         """The value, and the metadata of `Annotated`."""
-        if _name(node.annotation) == "TypeAlias" or _name(node.target) in _NOT_BEHAVIOUR:
+        if _name(node.target) in _NOT_BEHAVIOUR:
             return node
-        if _name(node.annotation) == "Annotated":
-            metadata = cast("ast.Tuple", cast("ast.Subscript", node.annotation).slice)
-            metadata.elts[1:] = self._all(metadata.elts[1:])
+        if _name(node.annotation) == "TypeAlias":
+            self._metadata(node.value)
+            return node
+        self._metadata(node.annotation)
         if node.value is not None:
             node.value = self.visit(node.value)
         return node
+
+    def _metadata(self, annotation: ast.expr | None) -> None:
+        if isinstance(annotation, ast.Subscript) and _name(annotation) == "Annotated":
+            within = cast("ast.Tuple", annotation.slice)
+            within.elts[1:] = self._all(within.elts[1:])
 
     def visit_Assert(self, node: ast.Assert) -> ast.AST:
         """Nothing."""

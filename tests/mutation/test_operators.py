@@ -38,6 +38,7 @@ def written(source: str) -> list[str]:
         ("def f(): return a", ["return a -> return None"]),
         ("raise a", ["raise a -> pass"]),
         ("x: Annotated[int, Field(5)]", ["5 -> 6", "5 -> 4"]),
+        ("X: TypeAlias = Annotated[int, Meta(5)]", ["5 -> 6", "5 -> 4"]),
     ],
 )
 def test_each_thing_has_its_changes(source: str, expected: list[str]) -> None:

@@ -92,6 +92,11 @@ def test_a_message_cannot_be_changed() -> None:
         RunCommand(1).name = "later"  # type: ignore[misc]  # that it is refused is the point
 
 
+@pytest.mark.parametrize("cls", [*MESSAGES.values(), *Part.__subclasses__()], ids=lambda cls: cls.__name__)
+def test_no_message_can_be_changed(cls: type[msgspec.Struct]) -> None:
+    assert cls.__struct_config__.frozen
+
+
 def test_messages_are_equal_and_hashed_as_data() -> None:
     assert len({RunCommand(1, "a"), RunCommand(1, "a"), RunCommand(1, "b")}) == 2
 

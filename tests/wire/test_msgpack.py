@@ -100,6 +100,23 @@ def test_attributes_stand_where_journals_on_disk_have_them() -> None:
     assert {cls.__name__: " ".join(cls.__struct_fields__) for cls in classes} == POSITIONS
 
 
+# A part starts with its number, in journals on disk too, where one of several parts may stand.
+NUMBERS = {
+    "Void": 1,
+    "Value": 2,
+    "Failure": 3,
+    "InvocationId": 4,
+    "StateKeys": 5,
+    "WorkflowTarget": 6,
+    "IdempotentRequestTarget": 7,
+}
+
+
+def test_parts_have_the_numbers_that_they_have_in_journals_on_disk() -> None:
+    numbers = {cls.__name__: cls.__struct_config__.tag for cls in Part.__subclasses__()}
+    assert {name: number for name, number in numbers.items() if number is not None} == NUMBERS
+
+
 @given(messages())
 def test_a_message_comes_back_as_it_was(message: Message) -> None:
     assert msgpack.decode(msgpack.encode(message)) == message
