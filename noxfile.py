@@ -83,6 +83,14 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def conformance(session: nox.Session) -> None:
+    """Every conformance test in every configuration of the server, on both event loops; takes half an hour."""
+    session.install(".", *groups("test"))
+    environment = {"PERDURE_CONFORMANCE": "full"}
+    session.run("pytest", "tests/conformance", *report(session), *session.posargs, env=environment)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """The documentation: it builds without a warning and without network, and its code runs."""
     session.install(".", *groups("docs", "test"))
@@ -117,6 +125,16 @@ def bench(session: nox.Session) -> None:
     session.install(".")
     for name in session.posargs or ("core", "replay", "import_time", "end_to_end"):
         session.run("python", f"benchmarks/{name}.py")
+
+
+@nox.session
+def mutation(session: nox.Session) -> None:
+    """Small mistakes, made on purpose: how many of them the tests of wire and machine notice, and which they do not.
+
+    A sample of 400 unless there are arguments: ``nox -s mutation -- --module machine.retry`` tries all of one module.
+    """
+    session.install(".", *groups("test"))
+    session.run("python", "-m", "tests.mutation", *(session.posargs or ["--sample", "400"]))
 
 
 WRONG_PROGRAM = """\

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import re
 from typing import Any
@@ -295,6 +296,20 @@ def test_absent_options_are_not_written(version: int) -> None:
         "maxProtocolVersion": 7,
         "services": [{"name": "S", "ty": "SERVICE", "handlers": [{"name": "h"}]}],
     }
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        (ProtocolMode, {"BIDI_STREAM", "REQUEST_RESPONSE"}),
+        (LambdaCompression, {"zstd"}),
+        (ServiceType, {"SERVICE", "VIRTUAL_OBJECT", "WORKFLOW"}),
+        (HandlerType, {"EXCLUSIVE", "SHARED", "WORKFLOW"}),
+        (OnMaxAttempts, {"PAUSE", "KILL"}),
+    ],
+)
+def test_choices_are_written_in_the_words_of_the_schema(members: type[enum.Enum], words: set[str]) -> None:
+    assert {member.value for member in members} == words
 
 
 def test_options_that_are_false_or_zero_are_written() -> None:

@@ -21,6 +21,7 @@ from perdure.wire.messages import (
     CallCommand,
     CallCompletion,
     CallInvocationIdCompletion,
+    CombinatorType,
     EndMessage,
     Failure,
     Future,
@@ -87,6 +88,11 @@ def test_what_is_decoded_is_bytes_of_its_own() -> None:
     completion = protobuf.decode(RunCompletion, protobuf.encode(RunCompletion(1, Value(b"abc"))))
     assert isinstance(completion.result, Value)
     assert type(completion.result.content) is bytes
+
+
+@pytest.mark.parametrize("payload", ["", "28 63"], ids=["absent", "unknown"])
+def test_a_choice_that_is_absent_or_unknown_is_the_first_member(payload: str) -> None:
+    assert protobuf.decode(Future, bytes.fromhex(payload)).combinator_type is CombinatorType(0)
 
 
 # --- garbage ---------------------------------------------------------------------------------------------------------
