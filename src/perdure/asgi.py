@@ -195,19 +195,21 @@ class _AsgiExchange:
         return None
 
     async def respond(self, status: int, headers: Sequence[tuple[str, str]]) -> None:
-        await self._send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers],
-            }
-        )
+        encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        await self._tell({"type": "http.response.start", "status": status, "headers": encoded})
 
     async def send(self, data: bytes) -> None:
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        await self._tell({"type": "http.response.body", "body": data, "more_body": True})
 
     async def finish(self) -> None:
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        await self._tell({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _tell(self, message: MutableMapping[str, Any]) -> None:
+        try:
+            await self._send(message)
+        except OSError as error:  # the peer is gone, says the specification of ASGI from version 2.4
+            self._disconnected = True
+            raise Disconnected from error
 
 
 def _ended_after(receive: Receive) -> Receive:

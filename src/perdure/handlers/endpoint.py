@@ -60,8 +60,16 @@ class Responder:
             mode: `BIDI_STREAM` where request and answer flow at the same time; with `REQUEST_RESPONSE` the answer
                 begins when the request has ended.
         """
+        try:
+            await self._route(exchange, mode)
+        except Disconnected:
+            return  # nobody waits for the answer
+
+    async def _route(self, exchange: Exchange, mode: ProtocolMode) -> None:
         target = request_target(exchange.path)
-        if target == exchange.path and target.rpartition("/")[2] == "health":
+        _, *parts = target.split("/")
+        invokes = len(parts) == _INVOKE_PARTS and parts[0] == "invoke"
+        if not invokes and target.rpartition("/")[2] == "health":
             await self._answer(exchange, 200, b'{"status":"ok"}', "application/json")
             return
         if self._identity is not None:
@@ -74,8 +82,7 @@ class Responder:
         if target == "/discover":
             await self._discover(exchange, mode)
             return
-        _, *parts = target.split("/")
-        if len(parts) == _INVOKE_PARTS and parts[0] == "invoke":
+        if invokes:
             await self._invoke(exchange, mode, parts[1], parts[2])
             return
         await self._refuse(
