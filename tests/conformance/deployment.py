@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import urllib.parse
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -16,7 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from perdure.testing import EndpointProcess, RestateOptions, RestateServer, serve_in_subprocess
-from perdure.testing.loopback import Answer, exchange, free_ports
+from perdure.testing.loopback import HOST, Answer, exchange, free_ports
 from perdure.testing.restate_options import Setting
 from perdure.wire.identity import KEY_PREFIX
 from tests.wire.test_identity import base58
@@ -46,6 +48,7 @@ class Configuration:
 
     Attributes:
         server: the options of the private server.
+        nodes: how many servers form a cluster.
         environment: of the endpoint's process.
         use_http_11: whether the server speaks HTTP/1.1 to the endpoint.
         perdure_serve: whether `perdure serve` serves it instead of hypercorn's own command.
@@ -54,6 +57,7 @@ class Configuration:
 
     server: RestateOptions
     environment: Mapping[str, str] = field(default_factory=dict)
+    nodes: int = 1
     use_http_11: bool = False
     perdure_serve: bool = False
     special: bool = False
@@ -87,6 +91,7 @@ CONFIGURATIONS: Final[Mapping[str, Configuration]] = {
     "v7": Configuration(_options(protocol_v7=True)),
     "scopes": Configuration(_options(protocol_v7=True, config={"experimental-enable-vqueues": True})),
     "v7-suspending": Configuration(_options(protocol_v7=True, always_suspend=True, lazy_state=True)),
+    "nodes": Configuration(_options(partitions=3), nodes=3),
     "http11": Configuration(_options(), use_http_11=True),
     "serve": Configuration(_options(), perdure_serve=True),
     "serve-suspending": Configuration(_options(always_suspend=True), perdure_serve=True),
@@ -118,16 +123,21 @@ class Deployment:
     """A server, the endpoint that is registered with it, and calls of its handlers.
 
     Attributes:
-        server: the private restate-server.
+        server: the private restate-server; of a cluster, the first node. Calls go to all nodes in turn.
         endpoint: the process of the endpoint.
         configuration: how both are set up.
         backend: the endpoint's event loop.
     """
 
     def __init__(
-        self, server: RestateServer, endpoint: EndpointProcess, configuration: Configuration, backend: Backend
+        self,
+        servers: Sequence[RestateServer],
+        endpoint: EndpointProcess,
+        configuration: Configuration,
+        backend: Backend,
     ) -> None:
-        self.server = server
+        self.server = servers[0]
+        self._ingresses = itertools.cycle(servers)
         self.endpoint = endpoint
         self.configuration = configuration
         self.backend = backend
@@ -148,7 +158,7 @@ class Deployment:
         """
         path = _path(target, key)
         body = b"" if payload is NOTHING else json.dumps(payload).encode()
-        return _value(path, self.server.call(path, body, headers=headers, timeout=timeout))
+        return _value(path, next(self._ingresses).call(path, body, headers=headers, timeout=timeout))
 
     def send(
         self,
@@ -162,7 +172,7 @@ class Deployment:
         """Send to `Service/handler` and return the id of the invocation."""
         path = _path(target, key) + "/send" + (f"?delay={delay}" if delay else "")
         body = b"" if payload is NOTHING else json.dumps(payload).encode()
-        id: str = _value(path, self.server.call(path, body, headers=headers))["invocationId"]
+        id: str = _value(path, next(self._ingresses).call(path, body, headers=headers))["invocationId"]
         return id
 
     def attach(self, invocation_id: str, *, timeout: float = 30.0) -> Any:
@@ -172,7 +182,7 @@ class Deployment:
             CallFailedError: it failed.
         """
         path = f"/restate/invocation/{invocation_id}/attach"
-        return _value(path, exchange("GET", self.server.ingress_url + path, timeout=timeout))
+        return _value(path, exchange("GET", next(self._ingresses).ingress_url + path, timeout=timeout))
 
 
 def _path(target: str, key: str | None) -> str:
@@ -205,10 +215,47 @@ def serve(configuration: Configuration, backend: Backend) -> Iterator[EndpointPr
         endpoint.stop()
 
 
+def _node(index: int, ports: Sequence[int], options: RestateOptions) -> RestateServer:
+    """One of several servers that form a cluster; all roles on each, every log on two of them."""
+    addresses = json.dumps([f"http://{HOST}:{port}" for port in ports])
+    config: dict[str, Setting] = {
+        **options.get("config", {}),
+        "cluster-name": "conformance",
+        "node-name": f"node-{index}",
+        "bind-port": ports[index],
+        "auto-provision": index == 0,
+        "default-replication": 2,
+    }
+    env = {
+        "RESTATE_ROLES": '["admin", "worker", "metadata-server", "log-server", "http-ingress"]',
+        "RESTATE_METADATA_CLIENT__ADDRESSES": addresses,
+    }
+    mine: RestateOptions = {**options, "config": config, "env": env}
+    return RestateServer(**mine)
+
+
+@contextmanager
+def _servers(configuration: Configuration) -> Iterator[Sequence[RestateServer]]:
+    if configuration.nodes == 1:
+        with RestateServer(**configuration.server) as server:
+            yield [server]
+        return
+    ports = free_ports(configuration.nodes)
+    nodes = [_node(index, ports, configuration.server) for index in range(configuration.nodes)]
+    with ExitStack() as stack:
+        for node in nodes:
+            stack.callback(node.stop)
+        with ThreadPoolExecutor() as threads:  # none is ready before there is a majority
+            for started in [threads.submit(node.start) for node in nodes]:
+                started.result()
+        yield nodes
+
+
 @contextmanager
 def deploy(configuration: Configuration, backend: Backend) -> Iterator[Deployment]:
     """Start server and endpoint, register one with the other, and end both behind the block."""
-    with RestateServer(**configuration.server) as server, serve(configuration, backend) as endpoint:
-        server.register(endpoint.url, use_http_11=configuration.use_http_11)
-        server.wait_until_callable("/TestUtilsService/echo", b'"up"')
-        yield Deployment(server, endpoint, configuration, backend)
+    with _servers(configuration) as servers, serve(configuration, backend) as endpoint:
+        servers[0].register(endpoint.url, use_http_11=configuration.use_http_11)
+        for server in servers:
+            server.wait_until_callable("/TestUtilsService/echo", b'"up"')
+        yield Deployment(servers, endpoint, configuration, backend)
