@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import hypothesis
 import pytest
+
+# A deadline measures the machine, which may be busy. What a test costs is counted where it matters.
+hypothesis.settings.register_profile("perdure", deadline=None)
+hypothesis.settings.load_profile("perdure")
 
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
