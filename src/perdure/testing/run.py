@@ -19,7 +19,7 @@ from perdure.handlers.registry import Registry
 from perdure.machine.awaiting import flat_suspension
 from perdure.machine.invocation import Invocation
 from perdure.testing.runtime import AttemptOver, InMemoryRuntime
-from perdure.wire.messages import CallCommand, Command, Failure, Message, Value
+from perdure.wire.messages import CallCommand, Command, Failure, Message, OneWayCallCommand, Value
 from perdure.wire.versions import ProtocolVersion
 
 __all__ = ["Ran", "VirtualTime", "run"]
@@ -125,7 +125,8 @@ async def run(
         key: of the object or workflow.
         headers: of the request.
         state: what the object holds; values are written as JSON.
-        calls: results of calls by handler: a value, a `TerminalError`, or a function of the argument.
+        calls: results by handler of what is called, and of what is sent and attached to: a value, a `TerminalError`,
+            or a function of the argument.
         awakeables: results of awakeables, in the order of their creation: values or `TerminalError`.
         signals: names and values of signals to this invocation, in order of arrival.
         promises: what promises of the workflow were completed with.
@@ -151,7 +152,7 @@ async def run(
             return failure_of(value)
         return Value(encode_value(serdes.of_value(value), value, of))
 
-    def answer(command: CallCommand) -> Value | Failure | None:
+    def answer(command: CallCommand | OneWayCallCommand) -> Value | Failure | None:
         for callee, given in (calls or {}).items():
             result = given
             if (callee.service.name, callee.name) == (command.service_name, command.handler_name):
@@ -178,9 +179,9 @@ async def run(
     environment = Environment(registry, middleware=middleware, clock=VirtualTime(runtime), app=app)
     if cancel:
         runtime.cancel()
-    failures = 0
+    failures = retries = 0
     for attempt in range(1, MAX_ATTEMPTS):
-        runtime.begin(close_after_journal=always_replay, retry_count=failures)
+        runtime.begin(close_after_journal=always_replay, retry_count=retries)
         before = len(runtime.journal)
         driver = Driver(Invocation(protocol), runtime, messages=True, clock=environment.clock, on_idle=runtime.idle)
         end = await run_attempt(bound, driver, environment)
@@ -191,7 +192,11 @@ async def run(
             if failures > max_retries:
                 assert driver.failure is not None
                 raise driver.failure
-        elif len(runtime.journal) == before and not runtime.fire_timers():
+            retries = retries + 1 if len(runtime.journal) == before else 1
+            runtime.now += (runtime.errors[-1].next_retry_delay or 0) / 1000
+            continue
+        retries = 0
+        if len(runtime.journal) == before and not runtime.fire_timers():
             raise UsageError(f"{handler.path} waits for what nobody gave it: {_awaited(runtime)}")
     raise UsageError(f"{handler.path} did not end within {MAX_ATTEMPTS} attempts")
 

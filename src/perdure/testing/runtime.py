@@ -75,7 +75,7 @@ __all__ = ["AttemptOver", "InMemoryRuntime"]
 
 _VOID: Final = Void()
 _EPOCH: Final = 1_700_000_000.0
-CallResult = Callable[[CallCommand], Value | Failure | None]
+CallResult = Callable[[CallCommand | OneWayCallCommand], Value | Failure | None]
 
 
 class AttemptOver(enum.Enum):
@@ -96,7 +96,7 @@ class InMemoryRuntime:
         headers: of the request.
         state: what the object holds.
         lazy_state: whether the handler has to ask for every key.
-        answer: gives the result of a call, `None` leaves it open.
+        answer: gives the result of a call or of what was sent, `None` leaves it open.
         signals: values of named signals, in order of arrival, there from the start.
         awakeables: results of awakeables in the order of their creation, there from the start.
         promises: what the promises of the workflow were completed with.
@@ -148,6 +148,8 @@ class InMemoryRuntime:
         self._answer = answer if answer is not None else lambda _: None
         self._timers: list[tuple[int, int]] = []
         self._open_runs: set[int] = set()
+        self._promised: dict[str, list[int]] = {}
+        self._last_stored = _EPOCH
         self._pending: deque[Message] = deque()
         self._arrived: anyio.Event | None = None
         self._close_after_journal = False
@@ -180,6 +182,7 @@ class InMemoryRuntime:
             partial_state=self.lazy_state,
             key=self.key,
             retry_count_since_last_stored_entry=retry_count,
+            duration_since_last_stored_entry=round((self.now - self._last_stored) * 1000),
             random_seed=self.random_seed,
             idempotency_key=self.idempotency_key,
         )
@@ -206,8 +209,9 @@ class InMemoryRuntime:
         self._store(notification)
         self._send(notification)
 
-    def _store(self, notification: Notification) -> None:
-        self.journal.append(notification)
+    def _store(self, entry: Command | Notification) -> None:
+        self.journal.append(entry)
+        self._last_stored = self.now
 
     def _send(self, message: Message) -> None:
         if self.over is None and not self._close_after_journal:
@@ -252,7 +256,7 @@ class InMemoryRuntime:
         for message in messages:
             handle = self._HANDLERS.get(type(message))
             if isinstance(message, Command):
-                self.journal.append(message)
+                self._store(message)
             if handle is not None:
                 handle(self, message)
 
@@ -324,7 +328,11 @@ class InMemoryRuntime:
             self.notify(CallCompletion(message.result_completion_id, result))
 
     def _on_one_way_call(self, message: OneWayCallCommand) -> None:
-        self.notify(CallInvocationIdCompletion(message.invocation_id_notification_idx, self._callee()))
+        callee = self._callee()
+        result = self._answer(message)
+        if result is not None:
+            self.outputs[callee.id] = result
+        self.notify(CallInvocationIdCompletion(message.invocation_id_notification_idx, callee))
 
     def _on_attach(self, message: AttachInvocationCommand) -> None:
         result = self._output_of(message)
@@ -341,6 +349,8 @@ class InMemoryRuntime:
         result = self.promises.get(message.key)
         if result is not None:
             self.notify(GetPromiseCompletion(message.result_completion_id, result))
+        else:
+            self._promised.setdefault(message.key, []).append(message.result_completion_id)
 
     def _on_peek_promise(self, message: PeekPromiseCommand) -> None:
         self.notify(PeekPromiseCompletion(message.result_completion_id, self.promises.get(message.key) or _VOID))
@@ -353,6 +363,8 @@ class InMemoryRuntime:
             return
         self.promises[message.key] = message.completion
         self.notify(CompletePromiseCompletion(message.result_completion_id, _VOID))
+        for id in self._promised.pop(message.key, ()):
+            self.notify(GetPromiseCompletion(id, message.completion))
 
     def _on_output(self, message: OutputCommand) -> None:
         self.output = message.result
