@@ -64,10 +64,10 @@ def test_a_map_gives_an_empty_string_for_what_it_does_not_hold(deployment: Deplo
 
 
 def test_every_entry_of_a_map_is_a_state_key_of_its_own(deployment: Deployment, key: str) -> None:
-    entries = {"a": "1", "b b/ü": "", "c": "\U0001f600"}
+    entries = {"a": "1", "b b/ü": "", "c": "\U0001f600", "": "no name"}
     for name, value in entries.items():
         assert deployment.call("MapObject/set", {"key": name, "value": value}, key=key) is None
-    assert stored(deployment, "MapObject", key) == {"a": '"1"', "b b/ü": '""', "c": '"\U0001f600"'}
+    assert stored(deployment, "MapObject", key) == {"a": '"1"', "b b/ü": '""', "c": '"\U0001f600"', "": '"no name"'}
     for name, value in entries.items():
         assert deployment.call("MapObject/get", name, key=key) == value
 

@@ -528,9 +528,9 @@ async def test_several_things_done_to_an_unknown_invocation_are_written_in_their
 # --- refused -------------------------------------------------------------------------------------------------------
 
 REFUSED: list[tuple[str, Callable[[Any], Any], str]] = [
-    ("empty state name", lambda ctx: ctx.get(""), "a key of the state is a StateKey or a name"),
+    ("no state name", lambda ctx: ctx.get(None), "a key of the state is a StateKey or a name"),
     ("state name of another type", lambda ctx: ctx.set(1, 1), "a key of the state is a StateKey or a name"),
-    ("empty name to clear", lambda ctx: ctx.clear(""), "a key of the state is a StateKey or a name"),
+    ("name of another type to clear", lambda ctx: ctx.clear(b"a"), "a key of the state is a StateKey or a name"),
     ("signal without a name", lambda ctx: ctx.signal(""), "a signal needs a name"),
     ("promise without a name", lambda ctx: ctx.promise(""), "a promise needs a name"),
     ("negative sleep", lambda ctx: ctx.sleep(-1), "the duration of a sleep is at least 0"),

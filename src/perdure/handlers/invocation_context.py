@@ -509,7 +509,7 @@ def _keys(result: Result) -> list[str]:
 
 
 def _state_name(name: object) -> str:
-    if not isinstance(name, str) or not name:
+    if not isinstance(name, str):  # the empty one is a key like others, and keys may come from data
         raise UsageError(f"a key of the state is a StateKey or a name, not {name!r}")
     return name
 
