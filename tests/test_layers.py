@@ -59,7 +59,7 @@ def name_of(path: Path) -> str:
 
 
 # In a wheel the example of the demo lies among the commands; it is a user's program, and uses the package as users do.
-EXAMPLE = ROOT / "cli" / "checkout_example.py"
+EXAMPLE = ROOT / "cli" / "_checkout_example.py"
 MODULES = {name_of(path): path.read_text() for path in sorted(ROOT.rglob("*.py")) if path != EXAMPLE}
 PURE = [name for name in MODULES if name.split(".")[1:2] in (["exceptions"], ["wire"], ["machine"])]
 

@@ -239,7 +239,9 @@ def outcome(chunks: Iterable[bytes]) -> tuple[list[Message], str]:
         decoder.receive_eof()
         received.extend(decoder.messages())
     except ProtocolError as error:
-        return received, str(error)
+        # Which message is at fault is the same however the bytes are split. How far it runs over its end is not: in one
+        # piece the bytes of the next message are there to be read.
+        return received, str(error).partition(": ")[0]
     return received, ""
 
 
