@@ -188,6 +188,9 @@ class Driver:
         """Read the journal, run `handler` as the root branch, and end the attempt.
 
         `handler` writes the output itself; an error that it raises fails the attempt.
+
+        Raises:
+            Exception: what the transport raised, other than `Disconnected`.
         """
         machine = self.machine
         try:
@@ -198,6 +201,8 @@ class Driver:
             await self.flush()
             return self._close(End.FAILED)
         except Disconnected:
+            if self._link.error is not None:
+                raise self._link.error from None
             return self._close(End.DISCONNECTED)
         self._yielded_at = self._clock.monotonic()
         root = self._root
@@ -208,6 +213,8 @@ class Driver:
         else:
             async with anyio.create_task_group() as home:
                 await self._run_in(home, handler)
+        if self._link.error is not None:
+            raise self._link.error
         assert self.end is not None
         assert machine.closed or self.end in {End.DISCONNECTED, End.CANCELLED}
         return self.end

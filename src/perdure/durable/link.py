@@ -28,9 +28,10 @@ class Link:
     Attributes:
         sending: whether a piece is on its way.
         mute: whether nothing more is sent; set by whoever knows that it would reach nobody.
+        error: what the transport raised that is no way for a peer to go; the attempt raises it when it is over.
     """
 
-    __slots__ = ("_feed", "_lost", "_machine", "_sent", "_take", "_transport", "mute", "sending")
+    __slots__ = ("_feed", "_lost", "_machine", "_sent", "_take", "_transport", "error", "mute", "sending")
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Link:
         self._sent: anyio.Event | None = None
         self.sending: bool = False
         self.mute: bool = False
+        self.error: Exception | None = None
 
     def _feed_messages(self, messages: Iterable[Message]) -> None:
         for message in messages:
@@ -59,7 +61,14 @@ class Link:
         Raises:
             Disconnected: the peer is gone.
         """
-        return await self._transport.receive()
+        try:
+            return await self._transport.receive()
+        except Disconnected:
+            raise
+        except Exception as error:
+            # A broken transport must not look like an error of whatever the handler waits for.
+            self.error = error
+            raise Disconnected from error
 
     def feed(self, piece: Any) -> None:
         """Put a piece of input into the machine.
@@ -99,6 +108,9 @@ class Link:
         except anyio.get_cancelled_exc_class() as cancelled:
             self._lost(cancelled)
             raise
+        except Exception as error:  # noqa: BLE001 - kept: the attempt raises it
+            self.error = error
+            self._lost(Disconnected())
         finally:
             self.sending = False
             if self._sent is not None:
