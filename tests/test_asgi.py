@@ -258,6 +258,15 @@ async def test_discovery_in_an_unknown_version_is_415(app: Endpoint) -> None:
     assert "v4" in json.loads(answer.body)["message"]
 
 
+async def test_what_an_old_manifest_cannot_say_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    private = Service("Private", ingress_private=True)
+    private.handler(name="greet")(greet.fn)
+    accept = b"application/vnd.restate.endpointmanifest.v1+json"
+    await Request("/discover", method="GET", headers=[(b"accept", accept)])(Endpoint(private))
+    (record,) = (record for record in caplog.records if record.name == "perdure.endpoint")
+    assert "manifests of version 1 at most" in record.message
+
+
 async def test_a_manifest_that_cannot_be_made_is_500() -> None:
     answer = await Request("/discover", method="GET", headers=())(Endpoint(Workflow("NoMain")))
     assert answer.status == 500

@@ -12,10 +12,13 @@ from perdure.durable.driver import BREATHE_EVERY, YIELD_EVERY, End
 from perdure.durable.future import JournalFuture
 from perdure.machine.awaiting import Leaf
 from perdure.wire.messages import (
+    AwaitingOnMessage,
     CallCommand,
     CallCompletion,
     CallInvocationIdCompletion,
+    CombinatorType,
     EndMessage,
+    Future,
     InvocationId,
     OutputCommand,
     ProposeRunCompletionAckMessage,
@@ -354,6 +357,45 @@ async def test_waiting_for_nothing_is_told_by_name() -> None:
     assert "nothing can bring about" in message
     assert f"{__file__}:" in message
     assert "in handler" in message
+
+
+# --- telling version 7 what is waited for ---------------------------------------------------------------------------
+
+
+async def test_a_wait_that_lasts_is_told_to_version_7() -> None:
+    go = anyio.Event()
+
+    async def slow() -> None:
+        await go.wait()
+
+    async def handler(ctx: Any) -> None:
+        await ctx.sleep(1)
+        await ctx.gather(ctx.run(slow), ctx.sleep(2))
+
+    peer = Peer()
+    async with attempt(handler, peer, version=V7):
+        hint = await peer.hears(AwaitingOnMessage)
+        assert hint == AwaitingOnMessage(Future((1,), (1,), (), (), CombinatorType.FIRST_COMPLETED))
+        peer.tells(SleepCompletion(1, VOID))
+        hint = await peer.hears(AwaitingOnMessage)
+        nested = Future((2, 3), (), (), (), CombinatorType.ALL_SUCCEEDED_OR_FIRST_FAILED)
+        assert hint == AwaitingOnMessage(
+            Future((), (1,), (), (nested,), CombinatorType.FIRST_COMPLETED), executing_side_effects=True
+        )
+        go.set()
+        await peer.hears(ProposeRunCompletionMessage)
+        peer.tells(ProposeRunCompletionAckMessage(2), SleepCompletion(3, VOID))
+
+
+async def test_a_short_wait_is_not_told() -> None:
+    async def handler(ctx: Any) -> None:
+        await ctx.sleep(1)
+
+    peer = Peer()
+    async with attempt(handler, peer, version=V7):
+        await peer.hears(SleepCommand)
+        peer.tells(SleepCompletion(1, VOID))
+    assert peer.kinds == ["SleepCommand", "OutputCommand", "EndMessage"]
 
 
 # --- what it costs -------------------------------------------------------------------------------------------------

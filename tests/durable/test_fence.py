@@ -502,6 +502,35 @@ async def test_a_completion_of_what_the_handler_did_not_do_fails_the_attempt() -
     assert peer.kinds == ["SleepCommand", "ErrorMessage"]
 
 
+async def test_a_mismatch_that_the_reader_hears_names_the_line_of_the_wait() -> None:
+    async def handler(ctx: Any) -> None:
+        await anyio.lowlevel.checkpoint()
+        await ctx.sleep(1)
+
+    peer = Peer()
+    async with attempt(handler, peer) as running:
+        await peer.hears(SleepCommand)
+        await ticks()
+        peer.tells(SleepCompletion(7, VOID))
+        assert await running.ended() is End.FAILED
+    error = peer.sent[-1]
+    assert isinstance(error, ErrorMessage)
+    assert (error.code, f"at:       {__file__}:" in error.message) == (570, True)
+
+
+async def test_a_second_attempt_to_end_an_attempt_does_nothing() -> None:
+    async def handler(ctx: Any) -> None:
+        await ctx.sleep(1)
+
+    peer = Peer()
+    peer.closes()
+    async with attempt(handler, peer) as running:
+        assert await running.ended() is End.SUSPENDED
+        await running.environment.drain()
+        await running.driver.drain()
+    assert peer.kinds == ["SleepCommand", "SuspensionMessage"]
+
+
 async def test_late_input_after_the_end_is_ignored() -> None:
     async def handler(ctx: Any) -> None:
         step = ctx.run(quick)

@@ -10,6 +10,7 @@ import pytest
 
 from perdure import Failed, Service, StateKey, Succeeded, TerminalError, UsageError, VirtualObject, Workflow
 from perdure.durable.driver import End
+from perdure.durable.serde import serde_for
 from perdure.wire.messages import (
     CANCEL_SIGNAL,
     AttachInvocationCommand,
@@ -559,6 +560,43 @@ async def test_what_makes_no_sense_is_refused_and_writes_nothing(do: Callable[[A
     async with attempt(handler, peer):
         pass
     assert peer.kinds == ["OutputCommand", "EndMessage"]
+
+
+async def test_a_call_may_have_serdes_of_its_own() -> None:
+    async def handler(ctx: Any) -> bytes:
+        return await ctx.call(double, b"raw", input=serde_for(bytes), output=serde_for(bytes))  # type: ignore[no-any-return]  # the context is any
+
+    peer = Peer()
+    async with attempt(handler, peer):
+        call = await peer.hears(CallCommand)
+        assert call.parameter == b"raw"
+        peer.tells(CallInvocationIdCompletion(1, X), CallCompletion(2, Value(b"also raw")))
+    assert peer.output == "also raw"
+
+
+async def test_values_may_have_serdes_of_their_own() -> None:
+    raw = serde_for(bytes)
+
+    async def handler(ctx: Any) -> bytes:
+        ctx.set("k", b"raw", serde=raw)
+        return b"".join(
+            [
+                await ctx.get("k", serde=raw),
+                await ctx.awakeable(serde=raw),
+                await ctx.signal("go", serde=raw),
+                await ctx.run(lambda: b"step", serde=raw),
+            ]
+        )
+
+    peer = Peer(
+        SetStateCommand(b"k", Value(b"raw")),
+        SignalNotification(17, Value(b" awakeable ")),
+        SignalNotification("go", Value(b"signal ")),
+    )
+    peer.closes()
+    async with attempt(handler, peer) as running:
+        assert await running.ended() is End.SUSPENDED
+    assert peer.sent[2].result == Value(b"step")  # type: ignore[attr-defined]  # a proposal
 
 
 async def test_a_scope_needs_version_7() -> None:
