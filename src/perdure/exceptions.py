@@ -82,8 +82,8 @@ class TerminalError(PerdureError):
 
     def __init__(self, message: str = "", *, code: int = INTERNAL, metadata: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
-        self.message = str(message)
-        self.code = _checked_code(code, "TerminalError")
+        self.message: str = str(message)
+        self.code: int = _checked_code(code, "TerminalError")
         self.metadata: dict[str, str] = dict(metadata or {})
 
     def __repr__(self) -> str:
@@ -145,7 +145,7 @@ class FailError(PerdureError):
     def __init__(self, message: str = "", *, code: int = INTERNAL) -> None:
         super().__init__(message)
         self.message = message
-        self.code = _checked_code(code, "FailError")
+        self.code: int = _checked_code(code, "FailError")
 
 
 class UsageError(PerdureError):

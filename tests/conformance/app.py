@@ -12,7 +12,10 @@ Environment: `SERVICES`, the names of the services to serve, separated by commas
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
+
+from hypercorn.config import Config
 
 from perdure import Endpoint, UsageError
 from perdure.handlers.definitions import Definition
@@ -82,5 +85,11 @@ def _keys(environment: Mapping[str, str]) -> list[str]:
 def _split(text: str) -> list[str]:
     return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
+
+# hypercorn's own command ends a connection after 1000 requests, and the answers that are under way on it are lost: the
+# server waits for them until it pings. It also closes one that was idle for five seconds, perhaps just when a request
+# is on its way. `perdure serve` does neither; an application under hypercorn sets it here, or in a file for `-c`.
+Config.keep_alive_max_requests = sys.maxsize
+Config.keep_alive_timeout = 900
 
 app = endpoint(os.environ)

@@ -141,6 +141,7 @@ def test_requests_that_are_not_signed_are_refused(variable: str) -> None:
         assert exchange("GET", f"{process.url}/health").status == 200
 
 
+@pytest.mark.noisy
 def test_requests_need_no_signature_by_default(deployment: Deployment) -> None:
     signed = "identity_key" in deployment.configuration.server
     assert discover(deployment.endpoint).status == (401 if signed else 200)

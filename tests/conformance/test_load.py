@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from tests.conformance.deployment import Deployment
 from tests.conformance.test_proxy_service import request
 
@@ -35,6 +37,17 @@ def test_hundreds_of_invocations_wait_at_once(deployment: Deployment) -> None:
     ids = [deployment.send("ServiceInterpreterHelper/echoLater", later) for _ in range(300)]
     with ThreadPoolExecutor(32) as threads:
         assert set(threads.map(deployment.attach, ids)) == {"x"}
+
+
+@pytest.mark.configurations("default", "serve")
+def test_what_waits_is_not_disturbed_by_a_thousand_others(deployment: Deployment, key: str) -> None:
+    id = deployment.send("ServiceInterpreterHelper/echoLater", {"sleep": 30_000, "parameter": "x"})
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(lambda number: deployment.call("Counter/add", 1, key=f"{key}-{number % 9}"), range(1100)))
+    row = deployment.server.invocation(id)
+    assert row is not None
+    assert (row["status"], row["retry_count"]) == ("running", 1)  # the first attempt still
+    deployment.server.kill(id)
 
 
 def test_eight_mebibytes_go_through(deployment: Deployment) -> None:

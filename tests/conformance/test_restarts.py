@@ -16,7 +16,7 @@ from tests.conformance.test_command_interpreter import awakeable, one, results, 
 from tests.conformance.test_object_interpreter import Counts, count, random_program, wait_for_count
 from tests.processes import wait_for
 
-pytestmark = pytest.mark.configurations("default", "suspending", "http11", "v7", "serve")
+pytestmark = [pytest.mark.configurations("default", "suspending", "http11", "v7", "serve"), pytest.mark.noisy]
 
 PROMPTLY = 8.0
 """Seconds; at ten the process would be killed."""
@@ -40,8 +40,6 @@ def terminate(deployment: Deployment) -> None:
 @pytest.fixture(params=[kill, terminate], ids=lambda end: str(end.__name__))
 def end(request: pytest.FixtureRequest, deployment: Deployment) -> Iterator[Callable[[], None]]:
     """End the endpoint's process one way or the other; after the test it runs again."""
-    if request.param is terminate and not deployment.configuration.perdure_serve:
-        request.node.add_marker("noisy")
     yield lambda: request.param(deployment)
     if deployment.endpoint.returncode is not None:
         deployment.endpoint.start()

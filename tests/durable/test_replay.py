@@ -25,6 +25,8 @@ from tests.durable.programs import Block, Interpreter, blocks
 from tests.durable.worlds import NOW, World
 
 BACKENDS = ["asyncio", "trio"]
+# Versions that one journal may see: version 5 cannot store the metadata of a failure, so it does not mix.
+VERSIONS = [[ProtocolVersion.V5], [ProtocolVersion.V6, ProtocolVersion.V7]]
 MOST_ATTEMPTS = 300
 
 
@@ -126,17 +128,20 @@ def test_any_program_replays_at_every_prefix_of_its_journal(
     case = Case(program, random)
     world = World(random, cancel_at=cancel_at, twice=twice)
     lazy = random.random() < 0.3
-    trace = run_to_the_end(case, world, random, lazy=lazy)
+    versions = random.choice(VERSIONS)
+    trace = run_to_the_end(case, world, random, lazy=lazy, versions=versions)
     note("\n".join(map(repr, world.journal)))
-    check_whole_replays(case, world, trace)
-    check_prefixes(case, world, trace, lazy=lazy)
+    check_whole_replays(case, world, trace, versions)
+    check_prefixes(case, world, trace, lazy=lazy, version=versions[0])
 
 
-def run_to_the_end(case: Case, world: World, random: Random, *, lazy: bool) -> list[Any]:
+def run_to_the_end(
+    case: Case, world: World, random: Random, *, lazy: bool, versions: list[ProtocolVersion]
+) -> list[Any]:
     before: list[Any] = []
     stored = 0
     for _ in range(MOST_ATTEMPTS):
-        backend, version = random.choice(BACKENDS), random.choice(list(ProtocolVersion))
+        backend, version = random.choice(BACKENDS), random.choice(versions)
         closed = random.random() < 0.3
         at_start = list(world.journal)
         end, trace = case.attempt(world, backend=backend, version=version, lazy=lazy, closed=closed)
@@ -156,24 +161,24 @@ def run_to_the_end(case: Case, world: World, random: Random, *, lazy: bool) -> l
     raise AssertionError("too many attempts")
 
 
-def check_whole_replays(case: Case, world: World, trace: list[Any]) -> None:
+def check_whole_replays(case: Case, world: World, trace: list[Any], versions: list[ProtocolVersion]) -> None:
     for backend in BACKENDS:
-        for version in ProtocolVersion:
+        for version in versions:
             again = World(Random(1), calm=True, journal=world.journal)
             tries = dict(case.tries)
-            end, seen = case.attempt(again, backend=backend, version=version, closed=version is ProtocolVersion.V6)
+            end, seen = case.attempt(again, backend=backend, version=version, closed=backend == "trio")
             assert (end, seen, again.sent) == (End.ENDED, trace, [EndMessage()])
             assert case.tries == tries, "a closure ran in a replay of the whole journal"
 
 
-def check_prefixes(case: Case, world: World, trace: list[Any], *, lazy: bool) -> None:
+def check_prefixes(case: Case, world: World, trace: list[Any], *, lazy: bool, version: ProtocolVersion) -> None:
     whole = commands(world.journal)
     for length in range(1, len(world.journal)):
         prefix = world.journal[:length]
         again = World(Random(length), calm=True, journal=prefix)
         case.tries = {}
         backend = BACKENDS[length % 2]
-        end, seen = case.attempt(again, backend=backend, version=ProtocolVersion.V6, lazy=lazy, closed=True)
+        end, seen = case.attempt(again, backend=backend, version=version, lazy=lazy, closed=True)
         assert end is not End.FAILED or again.errors[-1].message.startswith("n"), again.errors
         new = commands(again.sent)
         known = len(commands(prefix))

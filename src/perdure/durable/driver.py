@@ -22,7 +22,8 @@ input that nobody takes would stop every other stream of an HTTP/2 connection.
 other. The driver steps the handler by hand and sees it come: it *fences* the attempt first and lets the cancellation
 through then. So nothing that unwinds can write to a journal that is no longer its own. A cancellation that hits a
 durable await any other way can only come from a native scope the user put around it, which no journal knows; it is
-refused as such.
+refused as such. One kind tells not where it comes from: asyncio's own `Task.cancel`, which hosts use and
+`asyncio.timeout` too. That one is judged by what follows. A timeout takes it back; until then nothing durable happens.
 
 **Fence.** An attempt that is over (suspended, disconnected, shut down, failed) is fenced: durable awaits raise the
 loop's own cancellation, also under native shields, and other durable operations do nothing.
@@ -50,7 +51,7 @@ from perdure.durable.clock import Clock, SystemClock
 from perdure.durable.closures import Closure
 from perdure.durable.failures import BROKEN, NOT_RETRIED, StepFailed, write_failure
 from perdure.durable.link import Link
-from perdure.durable.loop import raise_cancelled
+from perdure.durable.loop import is_being_cancelled, is_stray, raise_cancelled
 from perdure.durable.runs import Runs
 from perdure.durable.source import parked_location, user_location
 from perdure.durable.stepping import Watched
@@ -72,6 +73,12 @@ BREATHE_EVERY: Final = 128
 
 HINT_AFTER: Final = 0.02
 """Seconds of waiting after which a version 7 runtime is told what the handler waits for."""
+
+
+_FOREIGN: Final = (
+    "a native {what} surrounds a durable await ({where}): its moment is in no journal, so a replay could not repeat "
+    "it. Race the durable future with ctx.sleep in ctx.select, or put the native one inside a step (ctx.run)"
+)
 
 
 class End(enum.Enum):
@@ -123,9 +130,11 @@ class Driver:
         "_coroutine",
         "_deadline",
         "_delivered",
+        "_doubt",
         "_home",
         "_link",
         "_named_signals",
+        "_natively_at",
         "_on_idle",
         "_over",
         "_reader",
@@ -163,6 +172,8 @@ class Driver:
         self._root = DriverBranch((0,))
         self._coroutine: Coroutine[Any, Any, None] | None = None
         self._thread = get_ident()
+        self._doubt = False
+        self._natively_at: str | None = None
         self._home = home
         self._children: Children | None = None
         self._deadline = math.inf
@@ -223,9 +234,15 @@ class Driver:
         """Run the handler, its tasks in `home`, and hand over the last output."""
         children = self._children = Children(home, self._child_failed)
         try:
-            with anyio.CancelScope() as self._scope:
-                self._deadline = anyio.current_effective_deadline()
-                await self._run_root(handler)
+            try:
+                with anyio.CancelScope() as self._scope:
+                    self._deadline = anyio.current_effective_deadline()
+                    await self._run_root(handler)
+            except anyio.get_cancelled_exc_class() as cancelled:  # noqa: ASYNC103 - what nobody meant is a failure, told as one
+                if not self._was_taken_back() and not self._was_stray(cancelled):
+                    raise
+            else:
+                self._was_taken_back()
             if self.failure is not None:
                 write_failure(self.machine, self.failure)
             await self.flush()
@@ -243,11 +260,51 @@ class Driver:
         scope = self._scope
         if self.fenced or scope is None:
             return
+        if anyio.current_effective_deadline() != -math.inf:  # no scope: it is asyncio's own
+            self._doubt = True
+            self._thread = 0  # so that the next durable operation looks closer
+            return
         scope.shield = True
         from_inside = anyio.current_effective_deadline() == -math.inf
         scope.shield = False
         if not from_inside:
             self._fence(End.CANCELLED)
+
+    def _beyond_doubt(self, branch: DriverBranch) -> DriverBranch:
+        """A durable operation after asyncio cancelled the task: only where somebody took that back."""
+        if is_being_cancelled():
+            self._natively_at = user_location()
+            self._fence(End.CANCELLED)
+            raise anyio.get_cancelled_exc_class()
+        self._doubt = False
+        self._thread = get_ident()
+        return branch
+
+    async def _cancelled_at_await(self) -> None:
+        """A durable await was cancelled, and it was not the host; or asyncio cannot tell yet."""
+        if anyio.current_effective_deadline() != -math.inf:
+            self._natively_at = self._parked_at()
+            self._fence(End.CANCELLED)
+        else:
+            await self._foreign_scope("cancel scope or task group")
+
+    def _was_taken_back(self) -> bool:
+        """Whether asyncio cancelled a durable await and it was not the host: a native timeout; that is told."""
+        if self._natively_at is None or self.end is not End.CANCELLED or is_being_cancelled():
+            return False
+        self.failure = UsageError(_FOREIGN.format(what="timeout of asyncio", where=self._natively_at))
+        self.end = End.FAILED
+        self._link.mute = False
+        return True
+
+    def _was_stray(self, cancelled: BaseException) -> bool:
+        """Whether the handler let a cancellation through that was meant for something else; that fails the attempt."""
+        if self.fenced or not is_stray():
+            return False
+        error = RuntimeError("the handler let the cancellation of something else through")
+        error.__cause__ = cancelled
+        self._root_failed(error)
+        return True
 
     async def _run_root(self, handler: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._coroutine = handler()
@@ -375,8 +432,8 @@ class Driver:
             piece = None
         except anyio.get_cancelled_exc_class():
             self._reading = False
-            if not self.fenced:  # it was not the host
-                await self._foreign_scope("cancel scope or task group")  # noqa: ASYNC102 - it shields itself for a second
+            if not self.fenced:
+                await self._cancelled_at_await()  # noqa: ASYNC102 - it shields itself for a second
             raise
         finally:
             self._reading = False
@@ -412,8 +469,11 @@ class Driver:
             UsageError: this code may not use the context, with the reason.
         """
         branch = self.turns.holder
-        if branch is not None and branch.stepping and get_ident() == self._thread:
-            return branch
+        if branch is not None and branch.stepping:
+            if get_ident() == self._thread:
+                return branch
+            if self._doubt:
+                return self._beyond_doubt(branch)
         raise UsageError(self._misuse())
 
     def check_not_over(self) -> None:
@@ -426,7 +486,7 @@ class Driver:
             raise UsageError(self._misuse())
 
     def _misuse(self) -> str:
-        where = user_location()
+        where = user_location() or parked_location(self._coroutine)
         place = f" ({where})" if where else ""
         if self._over:
             return f"the context is used after its handler has ended{place}: nothing durable can happen any more"
@@ -610,7 +670,7 @@ class Driver:
             await event.wait()
         except anyio.get_cancelled_exc_class():
             if not self.fenced:
-                await self._foreign_scope("cancel scope or task group")  # noqa: ASYNC102 - it shields itself for a second
+                await self._cancelled_at_await()  # noqa: ASYNC102 - it shields itself for a second
             raise
         finally:
             branch.event = None
@@ -618,11 +678,7 @@ class Driver:
             await self._unwind()
 
     async def _foreign_scope(self, what: str) -> None:
-        error = UsageError(
-            f"a native {what} surrounds a durable await ({self._parked_at()}): its moment is in no "
-            "journal, so a replay could not repeat it. Race the durable future with ctx.sleep in ctx.select, or put "
-            "the native one inside a step (ctx.run)"
-        )
+        error = UsageError(_FOREIGN.format(what=what, where=self._parked_at()))
         with anyio.move_on_after(1, shield=True):
             await self._abort(error)
         self._fence(End.FAILED)
@@ -734,7 +790,7 @@ class Driver:
             await self._execute(closure, inline=True)
         except anyio.get_cancelled_exc_class():
             if not self.fenced:
-                await self._foreign_scope("cancel scope or task group")  # noqa: ASYNC102 - it shields itself for a second
+                await self._cancelled_at_await()  # noqa: ASYNC102 - it shields itself for a second
             raise
         if self.fenced:
             await self._unwind()

@@ -1,12 +1,28 @@
-"""The loop's own cancellation, raised where it would not reach."""
+"""The loop's own cancellation: raised where it would not reach, and asked whether it was meant."""
 
 from __future__ import annotations
 
+import asyncio
+import math
 from typing import NoReturn
 
 import anyio
 
-__all__ = ["raise_cancelled"]
+__all__ = ["is_being_cancelled", "is_stray", "raise_cancelled"]
+
+
+def is_stray() -> bool:
+    """Whether the loop's cancellation was raised although nothing cancels the running task.
+
+    On asyncio anybody can do that: who awaits a task that somebody else cancelled, for one.
+    """
+    return anyio.current_effective_deadline() != -math.inf and not is_being_cancelled()
+
+
+def is_being_cancelled() -> bool:
+    """Whether asyncio cancels the running task, and nobody has taken that back, as `asyncio.timeout` does."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def raise_cancelled() -> NoReturn:

@@ -15,6 +15,7 @@ import anyio
 from perdure.durable.clock import Clock
 from perdure.durable.closures import Closure
 from perdure.durable.failures import NOT_RETRIED, StepFailed
+from perdure.durable.loop import is_stray
 from perdure.durable.outcome import RUN_CANCELLED, error_of, failure_of, is_run_cancelled, terminal_of
 from perdure.exceptions import RetryableError, TerminalError
 from perdure.machine.awaiting import FAILED, PENDING, Leaf
@@ -170,6 +171,11 @@ class Runs:
                     raise
                 except Exception as caught:  # noqa: BLE001 - the retry policy decides, nothing is lost
                     error = caught
+                except anyio.get_cancelled_exc_class() as stray:  # noqa: ASYNC103 - it was meant for another task
+                    if closure.scope.cancel_called or not is_stray():
+                        raise
+                    error = RuntimeError("the step let the cancellation of something else through")
+                    error.__cause__ = stray
             if error is None or closure.cancelled or host.fenced:
                 continue
             terminal = terminal_of(error)

@@ -10,6 +10,7 @@ __all__ = ["parked_location", "user_location"]
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
 _FOREIGN = ("/anyio/", "/trio/", "/asyncio/", "/contextlib.py")
+_LOOPS = ("/asyncio/base_events.py", "/trio/_core/_run.py")
 
 
 def _is_user_file(filename: str) -> bool:
@@ -24,6 +25,8 @@ def user_location(frame: FrameType | None = None) -> str:
     """The innermost line outside perdure and the event loops, as `file:line in function`; empty without one."""
     current: FrameType | None = frame if frame is not None else sys._getframe(1)  # noqa: SLF001 - the documented way in
     while current is not None:
+        if current.f_code.co_filename.endswith(_LOOPS):
+            return ""  # what stands behind is where the loop was started
         if _is_user_file(current.f_code.co_filename):
             return _describe(current.f_code.co_filename, current.f_lineno, current.f_code.co_name)
         current = current.f_back
