@@ -22,6 +22,8 @@ POLL_SECONDS: Final = 0.01
 _JSON: Final = {"content-type": "application/json", "accept": "application/json"}
 # Statuses of an ingress that has not heard of the service yet, or does not know where its partition is.
 _NOT_YET: Final = frozenset({404, 429, 503})
+PATIENCE_SECONDS: Final[float] = 10.0
+"""For how long an admin request is sent again while the partition it concerns changes its leader (status 503)."""
 
 
 class AdminError(HarnessError):
@@ -190,10 +192,19 @@ class RestateAdmin:
 
     def _admin(self, method: str, path: str, request: Mapping[str, Any] | None = None) -> bytes:
         body = None if request is None else json.dumps(request).encode()
-        try:
-            answer = exchange(method, self.admin_url + path, body=body, headers=_JSON if body else None, timeout=30.0)
-        except (OSError, http.client.HTTPException) as error:
-            raise HarnessError(f"the admin API at {self.admin_url} did not answer {method} {path}: {error}") from error
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                answer = exchange(
+                    method, self.admin_url + path, body=body, headers=_JSON if body else None, timeout=30.0
+                )
+            except (OSError, http.client.HTTPException) as error:
+                raise HarnessError(
+                    f"the admin API at {self.admin_url} did not answer {method} {path}: {error}"
+                ) from error
+            if answer.status != http.HTTPStatus.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
+                break
+            time.sleep(POLL_SECONDS)
         if not http.HTTPStatus.OK <= answer.status < http.HTTPStatus.MULTIPLE_CHOICES:
             raise AdminError(f"{method} {path}", answer)
         return answer.body
