@@ -61,6 +61,10 @@ class Peer:
         while True:
             event = http.next_event()
             if event is h11.NEED_DATA:
+                if http.they_are_waiting_for_100_continue:
+                    go_ahead = http.send(h11.InformationalResponse(status_code=100, headers=[]))
+                    assert go_ahead is not None
+                    await self.send(go_ahead)
                 http.receive_data(await self.stream.receive())
             elif isinstance(event, h11.Request):
                 head = event

@@ -409,6 +409,45 @@ async def test_a_large_body_refused_before_it_was_read_gives_the_refusal() -> No
         assert not connection.reusable
 
 
+async def test_a_large_body_is_not_sent_to_a_server_that_refuses_its_announcement() -> None:
+    heard = bytearray()
+
+    async def refusing(peer: Peer) -> None:
+        heard.extend(await peer.stream.receive())
+        await peer.send(reply(417, b"no", {"Connection": "close"}))
+        try:
+            while True:
+                heard.extend(await peer.stream.receive())
+        except anyio.EndOfStream:
+            pass  # the client went without another byte
+
+    async with serve(refusing) as server, connected(server) as connection:
+        assert (await ask(connection, "POST", b"x" * (16 * MEGABYTE))).status == 417
+    assert heard.endswith(b"expect: 100-continue\r\n\r\n")
+
+
+async def test_a_large_body_goes_out_to_a_server_that_does_not_know_announcements(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("perdure.client.connection.PATIENCE_SECONDS", 0.01)
+    size = 2 * MEGABYTE
+
+    async def old(peer: Peer) -> None:
+        heard = 0
+        while heard < size:
+            heard += len(await peer.stream.receive())
+        await peer.send(reply(200, b"got it"))
+
+    async with serve(old) as server, connected(server) as connection:
+        assert (await ask(connection, "POST", b"x" * size)).body == b"got it"
+
+
+async def test_a_body_of_a_few_kilobytes_is_not_announced() -> None:
+    async with serve(always(reply(200))) as server, connected(server) as connection:
+        await ask(connection, "POST", b"x" * (512 * 1024))
+        assert "expect" not in server.requests[0].headers
+
+
 async def test_a_large_body_cut_off_by_the_server_is_known_to_be_incomplete() -> None:
     async def leaving(peer: Peer) -> None:
         await peer.stream.receive()

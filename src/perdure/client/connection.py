@@ -51,11 +51,19 @@ ONE_SEND: Final = 64 * 1024
 HEAD_SIZE: Final = 64 * 1024
 """Bytes that the head of a response may have."""
 
+CONTINUE: Final = 100
 INTERIM_LIMIT: Final = 100
 """Interim responses (100 Continue, 103 Early Hints) that may come before the real one."""
 
 HOST: Final = re.compile(r"[a-z0-9._:%-]+")
 """A name or an address, as `urlsplit` gives it; names with other letters have an ASCII form."""
+
+ASK_FIRST: Final = 1024 * 1024
+"""Bytes from which on a body is announced first (RFC 9110 section 10.1.1): who refuses a body that is on its way resets
+the connection, and the refusal is lost with it."""
+
+PATIENCE_SECONDS: Final[float] = 1.0
+"""How long an announced body waits for the peer's word; a peer that does not know the question gets the body then."""
 
 LOST: Final = (anyio.BrokenResourceError, ssl.SSLError)
 """What a stream raises when its peer is gone, or no longer speaks TLS."""
@@ -188,6 +196,8 @@ def request_head(
         fields.insert(0, ("host", origin.authority))
     if body_size or method not in {"GET", "HEAD", "DELETE", "OPTIONS"}:
         fields.append(("content-length", str(body_size)))
+    if body_size >= ASK_FIRST and "expect" not in names:
+        fields.append(("expect", "100-continue"))
     try:
         return h11.Request(method=method, target=target, headers=fields)
     except (h11.LocalProtocolError, UnicodeEncodeError) as exc:
@@ -280,6 +290,7 @@ class HttpConnection:
         self._max_response_size = max_response_size
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_SIZE)
         self._sent_all = False
+        self._go_ahead = anyio.Event()
         self._closed = False
 
     @property
@@ -332,6 +343,7 @@ class HttpConnection:
     async def _exchange_large(self, opening: bytes, body: bytes) -> Response:
         """Read while sending: who refuses a large body answers before it has read it."""
         outcome: Response | HttpError | None = None
+        self._go_ahead = anyio.Event()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._upload, opening, body)
             try:
@@ -347,6 +359,9 @@ class HttpConnection:
     async def _upload(self, opening: bytes, body: bytes) -> None:
         try:
             await self._stream.send(opening)
+            if self._http.client_is_waiting_for_100_continue:
+                with anyio.move_on_after(PATIENCE_SECONDS):
+                    await self._go_ahead.wait()
             for start in range(0, len(body), ONE_SEND):
                 part = body[start : start + ONE_SEND]
                 self._http.send(h11.Data(data=part))
@@ -364,6 +379,8 @@ class HttpConnection:
             event = await self._next_event(started=head is not None)
             match event:
                 case h11.InformationalResponse():
+                    if event.status_code == CONTINUE:
+                        self._go_ahead.set()
                     interim += 1
                     if interim > INTERIM_LIMIT:
                         raise ResponseError(f"{self._origin} sent more than {INTERIM_LIMIT} interim responses")
