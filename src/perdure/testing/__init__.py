@@ -9,6 +9,7 @@ from perdure.testing.restate_options import RestateOptions
 from perdure.testing.restate_process import AsyncRestateServer, RestateServer, restate_server
 from perdure.testing.run import Ran, run
 from perdure.testing.runtime import InMemoryRuntime
+from perdure.testing.virtual_clock import VirtualClock
 
 __all__ = [
     "AdminError",
@@ -19,6 +20,7 @@ __all__ = [
     "Ran",
     "RestateOptions",
     "RestateServer",
+    "VirtualClock",
     "restate_server",
     "run",
     "serve_in_subprocess",
