@@ -27,8 +27,8 @@ from perdure.wire.messages import (
 )
 
 __all__ = [
-    "AttemptOver",
     "Attach",
+    "AttemptOver",
     "Cancel",
     "EditState",
     "Event",
