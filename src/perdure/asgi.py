@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -195,8 +196,7 @@ class _AsgiExchange:
         return None
 
     async def respond(self, status: int, headers: Sequence[tuple[str, str]]) -> None:
-        encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        await self._tell({"type": "http.response.start", "status": status, "headers": encoded})
+        await self._tell({"type": "http.response.start", "status": status, "headers": list(_encoded(tuple(headers)))})
 
     async def send(self, data: bytes) -> None:
         await self._tell({"type": "http.response.body", "body": data, "more_body": True})
@@ -210,6 +210,12 @@ class _AsgiExchange:
         except OSError as error:  # the peer is gone, says the specification of ASGI from version 2.4
             self._disconnected = True
             raise Disconnected from error
+
+
+@lru_cache(maxsize=64)
+def _encoded(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[bytes, bytes], ...]:
+    """Headers as ASGI has them; those of every answer to an invocation are the same few."""
+    return tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers)
 
 
 def _ended_after(receive: Receive) -> Receive:

@@ -52,6 +52,11 @@ class Cancellation:
         if relay.state == PENDING:
             self._owed.append(relay)
 
+    @property
+    def owes_nothing(self) -> bool:
+        """Whether nothing was ever owed."""
+        return not self._owed
+
     def owed(self) -> list[Node]:
         """What the end of the handler has to wait for."""
         return [node for node in self._owed if node.state == PENDING]

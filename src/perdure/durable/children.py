@@ -13,6 +13,8 @@ from typing import Any
 import anyio
 import anyio.abc
 
+from perdure.durable.loop import open_scope
+
 __all__ = ["Children"]
 
 
@@ -38,7 +40,7 @@ class Children:
 
     def start(self, fn: Callable[..., Awaitable[object]], *args: Any) -> None:
         """Start a task."""
-        scope = anyio.CancelScope()
+        scope = open_scope()
         self._scopes.add(scope)
         self._home.start_soon(self._run, scope, fn, args)
 

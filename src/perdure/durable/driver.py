@@ -51,7 +51,7 @@ from perdure.durable.clock import Clock, SystemClock
 from perdure.durable.closures import Closure
 from perdure.durable.failures import BROKEN, NOT_RETRIED, StepFailed, write_failure
 from perdure.durable.link import Link
-from perdure.durable.loop import is_being_cancelled, is_stray, raise_cancelled
+from perdure.durable.loop import is_being_cancelled, is_stray, open_scope, raise_cancelled
 from perdure.durable.runs import Runs
 from perdure.durable.source import parked_location, user_location
 from perdure.durable.stepping import Watched
@@ -235,7 +235,7 @@ class Driver:
         children = self._children = Children(home, self._child_failed)
         try:
             try:
-                with anyio.CancelScope() as self._scope:
+                with open_scope() as self._scope:
                     self._deadline = anyio.current_effective_deadline()
                     await self._run_root(handler)
             except anyio.get_cancelled_exc_class() as cancelled:  # noqa: ASYNC103 - what nobody meant is a failure, told as one
@@ -839,6 +839,8 @@ class Driver:
         branch = self.holder()
         self.cancellation.dropped = True
         runs = self.runs
+        if not runs.open and self.cancellation.owes_nothing:
+            return
         while True:
             unsettled = runs.unsettled()
             stopped = [closure for closure in unsettled if stop or closure.cancelled or closure.leaf.lost]

@@ -1,14 +1,32 @@
-"""The loop's own cancellation: raised where it would not reach, and asked whether it was meant."""
+"""The loop's own cancellation: its scopes, raised where it would not reach, and asked whether it was meant."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from typing import NoReturn
+import sys
+from typing import NoReturn, cast
 
 import anyio
 
-__all__ = ["is_being_cancelled", "is_stray", "raise_cancelled"]
+__all__ = ["is_being_cancelled", "is_stray", "open_scope", "raise_cancelled"]
+
+_asyncio_scope: type[anyio.CancelScope] | None = None
+
+
+def open_scope() -> anyio.CancelScope:
+    """Return a cancel scope that is to be entered now.
+
+    Every attempt and every step needs one. anyio finds out anew each time which loop runs, and wraps trio's scope in
+    one of its own: that is 3 us of the 9 on trio, and 1.4 of the 4 on asyncio.
+    """
+    global _asyncio_scope  # noqa: PLW0603 - the class is found out once
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_task():
+        return cast("anyio.CancelScope", trio.CancelScope())
+    if _asyncio_scope is None:
+        _asyncio_scope = type(anyio.CancelScope())
+    return _asyncio_scope()
 
 
 def is_stray() -> bool:

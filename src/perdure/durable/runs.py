@@ -15,7 +15,7 @@ import anyio
 from perdure.durable.clock import Clock
 from perdure.durable.closures import Closure
 from perdure.durable.failures import NOT_RETRIED, StepFailed
-from perdure.durable.loop import is_stray
+from perdure.durable.loop import is_stray, open_scope
 from perdure.durable.outcome import RUN_CANCELLED, error_of, failure_of, is_run_cancelled, terminal_of
 from perdure.exceptions import RetryableError, TerminalError
 from perdure.machine.awaiting import FAILED, PENDING, Leaf
@@ -164,7 +164,7 @@ class Runs:
             if closure.cancelled:
                 return RUN_CANCELLED
             error: Exception | None = None
-            with anyio.CancelScope() as closure.scope:
+            with open_scope() as closure.scope:
                 try:
                     return Value(await closure.try_once(on_suspend))
                 except NOT_RETRIED:
@@ -187,7 +187,7 @@ class Runs:
                 return pause
             await host.flush()
             on_suspend = None
-            with anyio.CancelScope() as closure.scope:
+            with open_scope() as closure.scope:
                 await self._clock.sleep(pause)
         return None
 

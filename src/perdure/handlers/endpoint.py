@@ -51,6 +51,10 @@ class Responder:
         self._environment = environment
         self._identity = identity
         self._server = SERVER_HEADER
+        self._answers = {
+            version: (("content-type", version.content_type), SERVER_HEADER) for version in ProtocolVersion
+        }
+        self._direct: dict[str, BoundHandler[Any]] = {}
 
     async def handle(self, exchange: Exchange, mode: ProtocolMode) -> None:
         """Answer one request.
@@ -66,6 +70,11 @@ class Responder:
             return  # nobody waits for the answer
 
     async def _route(self, exchange: Exchange, mode: ProtocolMode) -> None:
+        if self._identity is None:
+            bound = self._direct.get(exchange.path)
+            if bound is not None:
+                await self._invoke(exchange, mode, bound)
+                return
         target = request_target(exchange.path)
         _, *parts = target.split("/")
         invokes = len(parts) == _INVOKE_PARTS and parts[0] == "invoke"
@@ -83,7 +92,7 @@ class Responder:
             await self._discover(exchange, mode)
             return
         if invokes:
-            await self._invoke(exchange, mode, parts[1], parts[2])
+            await self._look_up(exchange, mode, parts[1], parts[2])
             return
         await self._refuse(
             exchange,
@@ -119,10 +128,7 @@ class Responder:
 
     # --- invocations -----------------------------------------------------------------------------------------------
 
-    async def _invoke(self, exchange: Exchange, mode: ProtocolMode, service: str, handler: str) -> None:
-        if exchange.method != "POST":
-            await self._refuse(exchange, 405, "an invocation is a POST request")
-            return
+    async def _look_up(self, exchange: Exchange, mode: ProtocolMode, service: str, handler: str) -> None:
         bound = self._registry.lookup(service, handler)
         if bound is None:
             what = "handler" if service in self._registry.services else "service"
@@ -130,13 +136,21 @@ class Responder:
                 exchange, 404, f"this endpoint has no {what} {service}/{handler}: register the deployment that has it"
             )
             return
+        # Next time the path is not taken apart. Only as it is without a base path: those are as many as handlers.
+        self._direct[f"/invoke/{service}/{handler}"] = bound
+        await self._invoke(exchange, mode, bound)
+
+    async def _invoke(self, exchange: Exchange, mode: ProtocolMode, bound: BoundHandler[Any]) -> None:
+        if exchange.method != "POST":
+            await self._refuse(exchange, 405, "an invocation is a POST request")
+            return
         content_type = _header(exchange, _CONTENT_TYPE)
         try:
             version = parse_content_type(content_type or "")
         except ProtocolError as error:
             await self._refuse(exchange, 415, str(error))
             return
-        await exchange.respond(200, [("content-type", version.content_type), self._server])
+        await exchange.respond(200, self._answers[version])
         await self._run(exchange, mode, bound, version)
 
     async def _run(

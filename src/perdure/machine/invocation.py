@@ -362,8 +362,11 @@ class Invocation:
 
     def input(self) -> InputCommand:
         """Take the request; always the first command."""
-        recorded = self._issue(InputCommand())
-        assert isinstance(recorded, InputCommand)
+        if self.state is not _REPLAYING or self._recorded.index >= 0:
+            raise RuntimeError("the input is taken once, as the first command: please report this")
+        recorded = self.last_command = self._recorded.take_input()
+        if not self._recorded:
+            self.state = _PROCESSING  # TRANSITIONS: LAST_REPEATED
         return recorded
 
     def write_output(self, result: Value | Failure, *, stable: bool = True) -> None:
