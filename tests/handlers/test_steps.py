@@ -123,6 +123,12 @@ def test_what_cannot_be_written_or_read_says_whose_it_is() -> None:
         step.read(Value(b'"text"'))
 
 
+def test_a_result_of_another_type_is_the_fault_of_the_step() -> None:
+    step = Step(coroutine, serde_for(int))
+    with pytest.raises(SerdeError, match=r"correct the annotation, or name the type with returns="):
+        step.read(Value(b'"text"'))
+
+
 def test_a_reader_takes_nothing_as_an_empty_payload() -> None:
     assert reader(serde_for(bytes), "x")(Void()) == b""
 

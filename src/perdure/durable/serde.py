@@ -307,13 +307,14 @@ def encode_value(serde: Serde[T], value: T, of: str) -> bytes:
         ) from error
 
 
-def decode_value(serde: Serde[T], data: bytes, of: str) -> T:
+def decode_value(serde: Serde[T], data: bytes, of: str, *, blame: str = "") -> T:
     """Return the value that `data` stand for.
 
     Args:
         serde: reads them.
         data: what was received.
         of: which value it is, for the error: `the input of Shop/checkout`.
+        blame: whose fault it is when it cannot be read, and what to do; without it, the fault of whoever wrote it.
 
     Raises:
         SerdeError: whoever wrote the bytes wrote something else than the type says.
@@ -321,10 +322,8 @@ def decode_value(serde: Serde[T], data: bytes, of: str) -> T:
     try:
         return serde.decode(data)
     except _IMPOSSIBLE as error:
-        raise SerdeError(
-            f"{of} cannot be read as {serde!r}: {_reason(error)}. Whoever wrote these {len(data)} bytes meant another "
-            "type"
-        ) from error
+        blame = blame or f"Whoever wrote these {len(data)} bytes meant another type"
+        raise SerdeError(f"{of} cannot be read as {serde!r}: {_reason(error)}. {blame}") from error
 
 
 def _reason(error: Exception) -> str:

@@ -40,7 +40,7 @@ def check_size(data: bytes, of: str) -> bytes:
     return data
 
 
-def reader(serde: Serde[Any], of: str) -> Callable[[Result], Any]:
+def reader(serde: Serde[Any], of: str, *, blame: str = "") -> Callable[[Result], Any]:
     """A function from a journaled result to its value."""
     decode = serde.decode
 
@@ -49,9 +49,15 @@ def reader(serde: Serde[Any], of: str) -> Callable[[Result], Any]:
         try:
             return decode(data)
         except Exception:  # noqa: BLE001 - read again, to say whose value it was
-            return decode_value(serde, data, of)
+            return decode_value(serde, data, of, blame=blame)
 
     return read
+
+
+_ANOTHER_TYPE: Final = (
+    "The step returned another type than its annotation says: correct the annotation, or name the type with returns=. "
+    "If the annotation was changed since the step ran, the journal still holds a value of the old type"
+)
 
 
 def _writer(serde: Serde[Any], of: str) -> Callable[[Any], bytes]:
@@ -102,7 +108,7 @@ class Step:
         self.code: CodeType | None = code
         of = f"the result of step {self.name!r}"
         self.write: Callable[[Any], bytes] = _writer(serde, of)
-        self.read: Callable[[Result], Any] = reader(serde, of)
+        self.read: Callable[[Result], Any] = reader(serde, of, blame=_ANOTHER_TYPE)
 
 
 class Steps:
