@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from perdure.durable.future import Awakeable, CallFuture, DurableFuture
     from perdure.durable.serde import Serde, SerdeFactory, serde_for
     from perdure.exceptions import (
+        EngineClosed,
+        EngineError,
+        EngineFailed,
         FailError,
         IdentityError,
         IngressError,
@@ -65,6 +68,9 @@ __all__ = [
     "DurableFuturesUnordered",
     "DurablePromise",
     "Endpoint",
+    "EngineClosed",
+    "EngineError",
+    "EngineFailed",
     "FailError",
     "Failed",
     "IdentityError",
@@ -110,7 +116,7 @@ _HOMES: Final = {
     "durable.completion_set": "DurableFuturesUnordered",
     "durable.future": "Awakeable CallFuture DurableFuture",
     "durable.serde": "Serde SerdeFactory serde_for",
-    "exceptions": "FailError IdentityError IngressError InvocationCancelled JournalMismatchError PauseError "
+    "exceptions": "EngineClosed EngineError EngineFailed FailError IdentityError IngressError InvocationCancelled JournalMismatchError PauseError "
     "PerdureError ProtocolError RetryableError RunCancelled SerdeError TerminalError "
     "UnsupportedFeatureError UsageError",
     "handlers.calls": "InvocationHandle",

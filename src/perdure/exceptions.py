@@ -15,7 +15,10 @@
         ├── ProtocolError                the peer sent what the protocol does not allow (571)
         ├── UnsupportedFeatureError      the negotiated protocol version lacks what was asked for (573)
         ├── IdentityError                a request is not signed by a key that is trusted (401)
-        └── IngressError                 an ingress call failed before an invocation could answer
+        ├── IngressError                 an ingress call failed before an invocation could answer
+        └── EngineError                  the embedded engine cannot do it
+            ├── EngineClosed             it is closed, or was closed before it could answer
+            └── EngineFailed             it could not go on: the disk, the file, a bug
     BaseException
     └── InvocationCancelled              somebody cancelled this invocation (409)
 
@@ -30,6 +33,9 @@ from collections.abc import Mapping
 from typing import Final
 
 __all__ = [
+    "EngineClosed",
+    "EngineError",
+    "EngineFailed",
     "FailError",
     "IdentityError",
     "IngressError",
@@ -236,6 +242,24 @@ class IngressError(PerdureError):
         self.message = message
         self.status = status
         self.invocation_id = invocation_id
+
+
+class EngineError(PerdureError):
+    """The embedded engine cannot do what it was asked for."""
+
+
+class EngineClosed(EngineError):  # noqa: N818 - a state, and nobody's error
+    """The engine is closed, or was closed before it could answer.
+
+    What is in its file is not lost: it goes on when the file is opened again.
+    """
+
+
+class EngineFailed(EngineError):  # noqa: N818 - what became of it
+    """The engine could not go on; the message names the cause.
+
+    Nothing that it acknowledged is lost. What was on its way may or may not have been stored.
+    """
 
 
 class InvocationCancelled(BaseException):

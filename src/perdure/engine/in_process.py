@@ -146,13 +146,15 @@ class InProcessChannel:
     @property
     def quiet(self) -> bool:
         """Whether nothing but a message of the engine, or the passing of time, can bring anything about."""
+        return not self._is_wanted() and (self._idle or self.between_tries)
+
+    @property
+    def between_tries(self) -> bool:
+        """Whether all that runs are steps that wait for their next try."""
         driver = self.driver
-        if driver is None or self._is_wanted():
+        if driver is None or driver.turns.holder is not None:
             return False
-        running = len(driver.runs.running)
-        if running:
-            return self.clock.sleeping == running and driver.turns.holder is None
-        return self._idle
+        return 0 < self.clock.sleeping == len(driver.runs.running)
 
     def _is_wanted(self) -> bool:
         session = self.session

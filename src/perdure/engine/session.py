@@ -80,6 +80,7 @@ class AttemptSession:
     Attributes:
         commands: how many commands the journal has, with those of this attempt.
         over: whether the handler has ended the attempt, or the engine has.
+        last_word: whether the handler has ended it: by a suspension, an error or the end.
         input_closed: whether nothing more will be sent than what is queued.
     """
 
@@ -99,6 +100,7 @@ class AttemptSession:
         "attempt",
         "commands",
         "input_closed",
+        "last_word",
         "number",
         "over",
     )
@@ -117,6 +119,7 @@ class AttemptSession:
         self.attempt: int = attempt
         self.commands: int = 0
         self.over: bool = False
+        self.last_word: bool = False
         self.input_closed: bool = False
         self._inactivity = inactivity if bidirectional else 0.0
         self._abort = abort
@@ -155,11 +158,9 @@ class AttemptSession:
             entry: a notification.
             now: seconds.
         """
-        if self.over or index < self._next:
-            return False
+        if self.over or index < self._next or self.input_closed:
+            return False  # sent before, or for the next attempt
         self._next = index + 1
-        if self.input_closed:
-            return False  # it is in the journal: the next attempt gets it
         if type(entry) is RunCompletion and entry.completion_id in self._acknowledged:
             self._acknowledged.discard(entry.completion_id)
             entry = ProposeRunCompletionAckMessage(entry.completion_id)
@@ -183,6 +184,11 @@ class AttemptSession:
         """The engine has left the attempt: nothing passes in either direction any more."""
         self.over = True
         self._out.clear()
+
+    @property
+    def seen(self) -> int:
+        """Up to which index the handler has been sent whatever it did not write itself."""
+        return self._next
 
     @property
     def has_output(self) -> bool:
@@ -217,9 +223,9 @@ class AttemptSession:
         elif type(message) is EndMessage:
             if not self._output:
                 raise ProtocolError("the handler ended the invocation without an output")
-            self.over = True
+            self.over = self.last_word = True
         elif type(message) is SuspensionMessage or type(message) is ErrorMessage:
-            self.over = True
+            self.over = self.last_word = True
         elif type(message) is AwaitingOnMessage:
             return False
         else:

@@ -105,6 +105,11 @@ class Registry:
         """The services by name, in the order given. Read-only."""
         return MappingProxyType(self._services)
 
+    @property
+    def serdes(self) -> Serdes:
+        """The serdes of values that belong to no handler: of awakeables and signals, from outside of handlers."""
+        return self._serdes_of(self._defaults)
+
     def lookup(self, service: str, handler: str) -> BoundHandler[Any] | None:
         """Return the handler of that name, `None` when this endpoint has none."""
         bound = self._bound.get((service, handler))
@@ -134,10 +139,12 @@ class Registry:
 
     def _bind(self, service: Definition, handler: Handler[Any]) -> BoundHandler[Any]:
         options = handler.options.over(service.options).over(self._defaults)
+        return BoundHandler(service, handler, options, self._serdes_of(options))
+
+    def _serdes_of(self, options: Options) -> Serdes:
         factory = options.serde or serde_for
         codec = options.codec or PLAIN
-        serdes = self._serdes.setdefault((id(factory), id(codec)), Serdes(factory, codec))
-        return BoundHandler(service, handler, options, serdes)
+        return self._serdes.setdefault((id(factory), id(codec)), Serdes(factory, codec))
 
     # --- manifest
 
