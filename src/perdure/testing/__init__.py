@@ -1,9 +1,10 @@
-"""Tools for testing services: handlers in memory, a private restate-server, endpoints in processes of their own."""
+"""Tools for testing services: handlers run or explored in memory, a private restate-server, endpoints to kill."""
 
 from __future__ import annotations
 
 from perdure.testing.child_process import HarnessError
 from perdure.testing.endpoint_process import EndpointProcess, serve_in_subprocess
+from perdure.testing.explore import Exploration, ExplorationError, explore
 from perdure.testing.restate_admin import AdminError
 from perdure.testing.restate_options import RestateOptions
 from perdure.testing.restate_process import AsyncRestateServer, RestateServer, restate_server
@@ -15,12 +16,15 @@ __all__ = [
     "AdminError",
     "AsyncRestateServer",
     "EndpointProcess",
+    "Exploration",
+    "ExplorationError",
     "HarnessError",
     "InMemoryRuntime",
     "Ran",
     "RestateOptions",
     "RestateServer",
     "VirtualClock",
+    "explore",
     "restate_server",
     "run",
     "serve_in_subprocess",

@@ -8,8 +8,8 @@ from typing import Any, Generic, TypeVar
 import anyio.lowlevel
 
 from perdure.durable.driver import Driver, End
-from perdure.durable.outcome import error_of, failure_of
-from perdure.durable.serde import decode_value, encode_value
+from perdure.durable.outcome import error_of
+from perdure.durable.serde import decode_value
 from perdure.exceptions import TerminalError, UsageError
 from perdure.handlers.attempt import run_attempt
 from perdure.handlers.definitions import Handler
@@ -18,8 +18,9 @@ from perdure.handlers.middleware import Middleware
 from perdure.handlers.registry import Registry
 from perdure.machine.awaiting import flat_suspension
 from perdure.machine.invocation import Invocation
+from perdure.testing.given import Given
 from perdure.testing.runtime import AttemptOver, InMemoryRuntime
-from perdure.wire.messages import CallCommand, Command, Failure, Message, OneWayCallCommand, Value
+from perdure.wire.messages import Command, Failure, Message
 from perdure.wire.versions import ProtocolVersion
 
 __all__ = ["Ran", "VirtualTime", "run"]
@@ -145,37 +146,20 @@ async def run(
     """
     registry = registry if registry is not None else Registry([handler.service])
     bound = registry.bound(handler)
-    serdes = bound.serdes
-
-    def written(value: Any, of: str) -> Value | Failure:
-        if isinstance(value, TerminalError):
-            return failure_of(value)
-        return Value(encode_value(serdes.of_value(value), value, of))
-
-    def answer(command: CallCommand | OneWayCallCommand) -> Value | Failure | None:
-        for callee, given in (calls or {}).items():
-            result = given
-            if (callee.service.name, callee.name) == (command.service_name, command.handler_name):
-                target = registry.bound(callee)
-                if callable(result) and not isinstance(result, BaseException):
-                    argument = decode_value(target.input, command.parameter, f"the input of {callee.path}")
-                    result = result(argument) if callee.takes_input else result()
-                if isinstance(result, TerminalError):
-                    return failure_of(result)
-                return Value(encode_value(target.output, result, f"the result of {callee.path}"))
-        return None
-
-    runtime = InMemoryRuntime(
-        encode_value(bound.input, arg, f"the input of {handler.path}"),
-        key=key or "",
-        headers=list((headers or {}).items()),
-        state={name: written(value, f"state {name!r}").content for name, value in (state or {}).items()},  # type: ignore[union-attr]  # state holds values
+    given = Given(
+        registry,
+        bound,
+        arg,
+        key=key,
+        headers=headers,
+        state=state,
+        calls=calls,
+        awakeables=awakeables,
+        signals=signals,
+        promises=promises,
         lazy_state=lazy_state,
-        answer=answer,
-        signals=[(name, written(value, f"signal {name!r}")) for name, value in signals],
-        awakeables=[written(value, "an awakeable") for value in awakeables],
-        promises={name: written(value, f"promise {name!r}") for name, value in (promises or {}).items()},
     )
+    runtime = InMemoryRuntime(**given.options, signals=given.signals, awakeables=given.awakeables)
     environment = Environment(registry, middleware=middleware, clock=VirtualTime(runtime), app=app)
     if cancel:
         runtime.cancel()
