@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import enum
 from copy import copy
-from typing import Final
 
 import msgspec
 
@@ -19,7 +18,6 @@ from perdure.engine.rows import Awaited, HandlerOptions, Kind, StateEdit, Status
 from perdure.wire.messages import ErrorMessage, Failure, Value
 
 __all__ = [
-    "FINAL",
     "InvocationEntity",
     "KeyEntity",
     "LiveEntity",
@@ -46,6 +44,7 @@ class InvocationEntity(msgspec.Struct, gc=False, kw_only=True):
 
     Attributes:
         sinks: who waits for the result.
+        entered_at: when the last command was stored, as far as this process knows.
     """
 
     number: int
@@ -82,7 +81,8 @@ class InvocationEntity(msgspec.Struct, gc=False, kw_only=True):
     failed: set[int] = set()
     signals: dict[int | str, tuple[int, bool]] = {}
     children: int = 0
-    output: bool = False
+    output: Value | Failure | None = None
+    entered_at: int = 0
     sinks: set[Sink] = set()
 
     def summary(self) -> Summary:
@@ -198,17 +198,19 @@ class Phase(enum.IntEnum):
     """An attempt failed, and a timer will start the next one."""
 
 
-class LiveEntity(msgspec.Struct, gc=False):
+class LiveEntity(msgspec.Struct, frozen=True, gc=False):
     """What this process alone knows of an invocation.
 
     Attributes:
         attempt: the number of the current attempt, the fence: events and outputs of any other are dropped. 0 when there
             is none; a retry timer is fenced by the number of the attempt that failed.
-        unjoined: attempts of it that are over as far as the journal goes, but whose code has not stopped yet.
-        tries: attempts made since it was resumed, retried as one series by the policy.
-        stalled: attempts made since the last entry was stored.
-        stalled_length: length of the journal when `stalled` was counted.
-        entered_at: when the last entry was stored, as far as this process knows; milliseconds.
+        deployment, protocol: where the current attempt went, and in which version of the service protocol.
+        unjoined: the attempt that is over as far as the journal goes, but whose code has not stopped yet; 0 for none.
+        lets_go: the key that nobody else may work on until that code has stopped.
+        trial: whether the current attempt was started alone, because the process ended during earlier ones.
+        tries: attempts made in the series that the retry policy counts.
+        stalled: attempts that failed since the last command was stored.
+        stalled_commands: commands in the journal when `stalled` was counted.
         failure: of the last attempt.
         waiters: callers in memory who wait for the result.
     """
@@ -216,11 +218,14 @@ class LiveEntity(msgspec.Struct, gc=False):
     number: int
     phase: Phase = Phase.IDLE
     attempt: int = 0
-    unjoined: frozenset[int] = frozenset()
+    deployment: int = 0
+    protocol: int = 0
+    unjoined: int = 0
+    lets_go: tuple[str, str] | None = None
+    trial: bool = False
     tries: int = 0
     stalled: int = 0
-    stalled_length: int = 0
-    entered_at: int = 0
+    stalled_commands: int = 0
     failure: ErrorMessage | None = None
     waiters: tuple[int, ...] = ()
 
@@ -229,10 +234,7 @@ class LiveEntity(msgspec.Struct, gc=False):
         """Whether there is nothing to remember."""
         return not (self.phase or self.unjoined or self.waiters)
 
-    def copy(self) -> LiveEntity:
-        """The same; nothing in it is changed in place."""
-        return copy(self)
-
-
-FINAL: Final = frozenset({Status.COMPLETED})
-"""Statuses after which nothing happens to an invocation any more, but that it is forgotten."""
+    @property
+    def running(self) -> bool:
+        """Whether an attempt runs, or its start is on its way."""
+        return self.phase is Phase.RUNNING

@@ -125,7 +125,7 @@ class Summary(Part, frozen=True):
         failed: completion ids completed with a failure.
         signals: each index or name received, with the journal index of the last one and whether it was a failure.
         children: how many calls and sends.
-        output: whether an output is among them.
+        output: the result of the handler, once it is among them.
     """
 
     length: int = 0
@@ -136,7 +136,7 @@ class Summary(Part, frozen=True):
     failed: frozenset[int] = frozenset()
     signals: dict[int | str, tuple[int, bool]] = {}
     children: int = 0
-    output: bool = False
+    output: Value | Failure | None = None
 
 
 class Awaited(Part, frozen=True):

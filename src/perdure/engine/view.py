@@ -123,6 +123,10 @@ class View(Protocol):
         """The oldest work."""
         ...
 
+    def works_about(self, number: int) -> int:
+        """How many works are about an invocation."""
+        ...
+
     def invoked(self, after: int, limit: int) -> Sequence[int]:
         """At most `limit` numbers above `after` of invocations with status `INVOKED`, in order."""
         ...
