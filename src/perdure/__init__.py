@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from perdure.durable.completion_set import DurableFuturesUnordered
     from perdure.durable.future import Awakeable, CallFuture, DurableFuture
     from perdure.durable.serde import Serde, SerdeFactory, serde_for
+    from perdure.engine.engine import Engine, open_engine
+    from perdure.engine.invocation import EngineInvocation, EngineSignal, SentToEngine
     from perdure.exceptions import (
         EngineClosed,
         EngineError,
@@ -68,9 +70,12 @@ __all__ = [
     "DurableFuturesUnordered",
     "DurablePromise",
     "Endpoint",
+    "Engine",
     "EngineClosed",
     "EngineError",
     "EngineFailed",
+    "EngineInvocation",
+    "EngineSignal",
     "FailError",
     "Failed",
     "IdentityError",
@@ -90,6 +95,7 @@ __all__ = [
     "RetryableError",
     "RunCancelled",
     "SentInvocation",
+    "SentToEngine",
     "Serde",
     "SerdeError",
     "SerdeFactory",
@@ -104,6 +110,7 @@ __all__ = [
     "VirtualObject",
     "Workflow",
     "WorkflowContext",
+    "open_engine",
     "serde_for",
 ]
 
@@ -116,8 +123,10 @@ _HOMES: Final = {
     "durable.completion_set": "DurableFuturesUnordered",
     "durable.future": "Awakeable CallFuture DurableFuture",
     "durable.serde": "Serde SerdeFactory serde_for",
-    "exceptions": "EngineClosed EngineError EngineFailed FailError IdentityError IngressError InvocationCancelled JournalMismatchError PauseError "
-    "PerdureError ProtocolError RetryableError RunCancelled SerdeError TerminalError "
+    "engine.engine": "Engine open_engine",
+    "engine.invocation": "EngineInvocation EngineSignal SentToEngine",
+    "exceptions": "EngineClosed EngineError EngineFailed FailError IdentityError IngressError InvocationCancelled "
+    "JournalMismatchError PauseError PerdureError ProtocolError RetryableError RunCancelled SerdeError TerminalError "
     "UnsupportedFeatureError UsageError",
     "handlers.calls": "InvocationHandle",
     "handlers.context": "Context ObjectContext SharedObjectContext SharedWorkflowContext WorkflowContext",

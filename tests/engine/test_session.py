@@ -187,15 +187,17 @@ def test_an_attempt_without_an_end_is_a_violation() -> None:
 
 def test_an_attempt_is_overdrawn_by_a_thousand_uncommitted_commands() -> None:
     attempt = session()
+    overdrawn: list[bool] = []
     for completion in range(MOST_COMMANDS - 1):
         attempt.receive(RunCommand(completion), 0.0)
     attempt.charge(1)
-    assert not attempt.overdrawn
+    overdrawn.append(attempt.overdrawn)
     attempt.receive(RunCommand(MOST_COMMANDS), 0.0)
     attempt.charge(2)
-    assert attempt.overdrawn
+    overdrawn.append(attempt.overdrawn)
     attempt.committed(1)
-    assert not attempt.overdrawn
+    overdrawn.append(attempt.overdrawn)
+    assert overdrawn == [False, True, False]
 
 
 @pytest.mark.parametrize(
@@ -239,8 +241,7 @@ def test_credit_comes_back_in_full(script: list[int | None]) -> None:
 
 def test_the_input_is_half_closed_after_a_while_without_messages() -> None:
     attempt = session(inactivity=60.0)
-    assert attempt.tick(59.9) is Due.NOTHING
-    assert attempt.tick(60.0) is Due.HALF_CLOSE
+    assert [attempt.tick(59.9), attempt.tick(60.0)] == [Due.NOTHING, Due.HALF_CLOSE]
     assert attempt.input_closed
 
 
@@ -284,3 +285,11 @@ def test_an_attempt_that_is_over_has_no_deadline() -> None:
     attempt.receive(SuspensionMessage((1,)), 0.0)
     assert attempt.deadline == math.inf
     assert attempt.tick(1e9) is Due.NOTHING
+
+
+@pytest.mark.parametrize(
+    "message", [RunCommand(1, name="\ud800"), SleepCommand(2**63, 1)], ids=["half a surrogate pair", "too far away"]
+)
+def test_what_cannot_be_stored_is_a_violation(message: Message) -> None:
+    with pytest.raises(ProtocolError):
+        session().receive(message, 0.0)

@@ -155,3 +155,17 @@ async def test_time_goes_forward_only() -> None:
 async def test_advancing_without_an_engine_is_told() -> None:
     with pytest.raises(UsageError, match="no engine"):
         await VirtualClock().advance(1)
+
+
+async def test_waiting_for_ever_moves_nothing() -> None:
+    clock = VirtualClock()
+    start = clock.now()
+    changed = anyio.Event()
+    async with moving(clock) as tasks:
+        tasks.start_soon(clock.wait, float("inf"), changed)
+        await clock.sleep(1.0)
+        for _ in range(50):
+            clock.poke()
+            await anyio.lowlevel.checkpoint()
+        changed.set()
+    assert clock.now() == start + 1.0

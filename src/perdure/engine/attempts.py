@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from perdure.durable.driver import Driver
@@ -98,8 +100,20 @@ class Host(Protocol):
         ...
 
     def launch(self, order: StartAttempt) -> Launch | ErrorMessage | None:
-        """What is needed for a start; `None` when the order is no longer wanted, an error when there is no such handler."""
+        """What is needed for a start; `None` when it is no longer wanted, an error when there is no such handler."""
         ...
+
+
+def opening_context() -> Context:
+    """The context variables of whoever opens the engine, for every attempt: it is started from anywhere.
+
+    On asyncio that may be a callback, where nobody is a task, and so nothing tells which loop runs: say it.
+    """
+    context = copy_context()
+    trio, sniffio = sys.modules.get("trio"), sys.modules.get("sniffio")  # anyio asks sniffio, where it is installed
+    if sniffio is not None and not (trio is not None and trio.lowlevel.in_trio_run()):
+        context.run(sniffio.current_async_library_cvar.set, "asyncio")
+    return context
 
 
 class LiveAttempt:
@@ -170,6 +184,7 @@ class Attempts:
         self._environment = environment
         self._clock = clock
         self._limit = limit
+        self._context = opening_context()
         self._live: dict[int, LiveAttempt] = {}
         self._waiting: deque[StartAttempt] = deque()
         self._withdrawn: set[int] = set()
@@ -241,6 +256,9 @@ class Attempts:
     # --- starting --------------------------------------------------------------------------------------------------
 
     def _begin(self, order: StartAttempt) -> None:
+        self._context.copy().run(self._begin_here, order)
+
+    def _begin_here(self, order: StartAttempt) -> None:
         launch = self._host.launch(order) if order.attempt not in self._withdrawn else None
         if launch is None:
             self._withdrawn.discard(order.attempt)
@@ -298,7 +316,7 @@ class Attempts:
     async def _run(self, live: LiveAttempt, bound: BoundHandler[Any], driver: Driver) -> None:
         try:
             await run_attempt(bound, driver, self._environment)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - told to the rules, which try again
             _log.exception("attempt of %s broke", live.path)
             live.error = ErrorMessage(_INTERNAL, f"{type(error).__name__}: {error}")
         finally:

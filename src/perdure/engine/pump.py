@@ -72,6 +72,7 @@ class Pump:
 
     def __init__(
         self,
+        *,
         decide: Callable[[Event], Decision],
         apply: Callable[[Decision, int], None],
         submit: Callable[[int, list[Row]], None],

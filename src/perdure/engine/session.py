@@ -19,30 +19,25 @@ from __future__ import annotations
 import enum
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
-from perdure.exceptions import ProtocolError
+from perdure.exceptions import ProtocolError, UsageError
 from perdure.wire.messages import (
     AwaitingOnMessage,
-    CallCommand,
     Command,
     EndMessage,
     ErrorMessage,
     InputCommand,
     Message,
-    OneWayCallCommand,
     OutputCommand,
     ProposeRunCompletionAckMessage,
     ProposeRunCompletionMessage,
-    RunCommand,
     RunCompletion,
-    SetStateCommand,
-    SleepCommand,
     StartMessage,
     SuspensionMessage,
-    Value,
 )
+from perdure.wire.msgpack import encode
 
 __all__ = ["MOST_BYTES", "MOST_COMMANDS", "AttemptSession", "Due", "size_of"]
 
@@ -52,8 +47,8 @@ MOST_COMMANDS: Final = 1000
 MOST_BYTES: Final = 1024 * 1024
 """Bytes of payload of one attempt that may be uncommitted before it has to wait."""
 
-_SMALL: Final = 64
-"""Bytes that a message without payload counts as."""
+_LAST_MOMENT: Final = 2**63 - 1
+"""Milliseconds since the epoch: the largest number that the store can hold."""
 
 
 class Due(enum.Enum):
@@ -213,6 +208,7 @@ class AttemptSession:
         if self.over:
             return False
         self._heard_at = now
+        size = size_of(message)
         if isinstance(message, Command):
             self._check_command(message)
             self.commands += 1
@@ -231,7 +227,7 @@ class AttemptSession:
         else:
             raise ProtocolError(f"the handler sent {type(message).__name__}, which only an engine may send")
         self._pending_messages += 1
-        self._pending_bytes += size_of(message)
+        self._pending_bytes += size
         return True
 
     def _check_command(self, command: Command) -> None:
@@ -302,22 +298,16 @@ class AttemptSession:
 
 
 def size_of(message: Message) -> int:
-    """About how many bytes of payload a message carries."""
-    kind = type(message)
-    if kind is RunCommand or kind is SleepCommand:
-        return _SMALL
-    if isinstance(message, ProposeRunCompletionMessage | OutputCommand):
-        return _SMALL + _length(message.result)
-    if isinstance(message, CallCommand | OneWayCallCommand):
-        return _SMALL + len(message.parameter) + _total(len(each.key) + len(each.value) for each in message.headers)
-    if isinstance(message, SetStateCommand):
-        return _SMALL + len(message.key) + _length(message.value)
-    return _SMALL + _length(getattr(message, "result", None)) + _length(getattr(message, "completion", None))
+    """How many bytes a message takes in the journal.
 
-
-def _length(result: object) -> int:
-    return len(result.content) if type(result) is Value else 0
-
-
-def _total(lengths: Iterable[int]) -> int:
-    return sum(lengths)
+    Raises:
+        ProtocolError: it cannot be stored: text that is no Unicode, a moment that is no date.
+    """
+    try:
+        size = len(encode(message))
+    except UsageError as error:
+        raise ProtocolError(str(error)) from error
+    moment = getattr(message, "wake_up_time", 0) or getattr(message, "invoke_time", 0)
+    if moment > _LAST_MOMENT:
+        raise ProtocolError(f"a {type(message).__name__} is about a moment too far away: {moment} ms since 1970")
+    return size

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -93,8 +94,9 @@ class VirtualClock:
             await anyio.lowlevel.checkpoint()
             return
         sleeper = _Sleeper(changed)
-        heapq.heappush(self._sleepers, (until, next(self._order), sleeper))
-        self.poke()
+        if until < math.inf:
+            heapq.heappush(self._sleepers, (until, next(self._order), sleeper))
+            self.poke()
         try:
             await changed.wait()
         finally:

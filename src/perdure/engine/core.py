@@ -1,0 +1,495 @@
+"""The engine without its surface: rules, store, attempts, timers and callers wired together.
+
+Everything here happens on the loop of the program that opened the engine, and nothing waits but the two tasks at the
+end: one for whatever is due, one that writes what nobody waits for.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+import anyio.lowlevel
+import msgspec
+
+from perdure.engine.attempts import Attempts, LiveAttempt
+from perdure.engine.events import Opened, Recover, RegisterDeployment, RetryDue, TimersDue, WorkDue
+from perdure.engine.lifecycle import decide
+from perdure.engine.naming import random_seed
+from perdure.engine.outputs import (
+    ArmRetry,
+    ArmTimer,
+    Deliver,
+    MoreRecovery,
+    MoreTimers,
+    MoreWork,
+    Output,
+    Reply,
+    Report,
+    StartAttempt,
+    StopAttempt,
+    What,
+)
+from perdure.engine.pump import Pump
+from perdure.engine.residency import Residents
+from perdure.engine.rows import Kind, PutDeployment
+from perdure.exceptions import EngineClosed, EngineFailed
+from perdure.wire.ids import format_invocation_id
+from perdure.wire.messages import ErrorMessage, Message, StartMessage, StateEntry
+from perdure.wire.versions import MAX_VERSION, MIN_VERSION
+
+if TYPE_CHECKING:
+    import anyio.abc
+
+    from perdure.engine.clock import EngineClock
+    from perdure.engine.events import Event, Offered
+    from perdure.engine.outputs import Answer
+    from perdure.engine.rows import Row
+    from perdure.engine.storage import Store
+    from perdure.engine.view import Decision
+    from perdure.handlers.environment import Environment
+    from perdure.handlers.registry import BoundHandler
+
+__all__ = ["LAZY", "Core", "Launch"]
+
+LAZY: Final = 0.005
+"""Seconds after which rows that nobody waits for are written, so that long steps are seen."""
+
+_FAR: Final = 2**62
+_IN_PROCESS: Final = "in-process"
+_NEVER: Final = math.inf
+_log: Final = logging.getLogger("perdure.engine")
+
+
+class Launch(msgspec.Struct, frozen=True):
+    """Everything an attempt needs to begin; see `perdure.engine.attempts.Launch`."""
+
+    bound: BoundHandler[Any]
+    start: StartMessage
+    prefix: Sequence[Message]
+    inactivity: float
+    abort: float
+
+
+class _Waiter:
+    """A caller in memory."""
+
+    __slots__ = ("answer", "arrived")
+
+    def __init__(self) -> None:
+        self.answer: Answer | None = None
+        self.arrived: anyio.Event | None = None
+
+
+class Core:
+    """One open engine.
+
+    Args:
+        store: what it is written to.
+        environment: what the handlers share.
+        clock: the engine's time.
+        home: where attempts run.
+        limit: how many attempts run at once.
+        failed: called once, when the engine cannot go on.
+
+    Attributes:
+        attempts: those that run.
+        pump: the order of things.
+        failure: why the engine cannot go on.
+        closing: whether it takes no more requests.
+        loop_turns: how often the watch went round.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        environment: Environment,
+        clock: EngineClock,
+        home: anyio.abc.TaskGroup,
+        *,
+        limit: int,
+        failed: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self.view: Residents = Residents(store.reader)
+        self._environment = environment
+        self._registry = environment.registry
+        self.clock: EngineClock = clock
+        self._moved = clock.moved
+        self._failed = failed
+        self.pump: Pump = Pump(
+            decide=self._decide,
+            apply=self._apply,
+            submit=self._submit,
+            release=self._release,
+            lazy=self._lazy,
+            fail=self.fail,
+        )
+        self.attempts: Attempts = Attempts(self, home, environment, clock, limit=limit)
+        self.failure: EngineFailed | None = None
+        self.closing: bool = False
+        self._numbers = itertools.count(1)
+        self._waiters: dict[int, _Waiter] = {}
+        self._now = 0
+        self._timer_due: float = _NEVER
+        self._retries: list[tuple[int, int, int, int]] = []
+        self._order = itertools.count()
+        self._wake_at: float = _NEVER
+        self._changed = anyio.Event()
+        self._idle: anyio.Event | None = None
+        self._lazily = anyio.Event()
+        self._full: str | None = None
+
+    def begin(self, services: tuple[Offered, ...], manifest: bytes, *, unclean: bool) -> None:
+        """Take up what was in work, with the services that this program has now."""
+        self.feed(Opened(unclean))
+        known = next(
+            (row for row in self._store.reader.services() if isinstance(row, PutDeployment) and row.uri is None), None
+        )
+        if known is None or known.manifest != manifest:
+            row = PutDeployment(
+                deployment=0 if known is None else known.deployment,
+                id=_IN_PROCESS if known is None else known.id,
+                uri=None,
+                min_protocol=MIN_VERSION,
+                max_protocol=MAX_VERSION,
+                manifest=manifest,
+                created_at=self.clock.milliseconds(),
+                services=tuple(service.name for service in services),
+            )
+            self.feed(RegisterDeployment(row, services, 0))
+        self.settle()
+        self.find_timers()
+        self.attempts.opened()
+
+    # --- decisions -------------------------------------------------------------------------------------------------
+
+    def _decide(self, event: Event) -> Decision:
+        now = self._now = max(self._now, self.clock.milliseconds())
+        return decide(self.view, event, now)
+
+    def _apply(self, decision: Decision, batch: int) -> None:
+        self.view.apply(decision, batch, self._now)
+
+    def _submit(self, number: int, rows: list[Row]) -> None:
+        self._store.submit(number, rows)
+
+    def committed(self, number: int) -> None:
+        """The store has committed a batch."""
+        self._full = None
+        self.view.committed(number)
+        self.pump.committed(number)
+        self._calm()
+
+    def retrying(self, reason: str) -> None:
+        """The store cannot write now, and tries again."""
+        self._full = reason
+
+    def fail(self, error: Exception) -> None:
+        """The engine cannot go on: everybody who waits is told, and nothing is decided any more."""
+        if self.failure is not None:
+            return
+        failure = error if isinstance(error, EngineFailed) else EngineFailed(f"the engine failed: {error}")
+        if failure is not error:
+            failure.__cause__ = error
+        self.failure = failure
+        _log.error("%s", failure, exc_info=error)
+        self.pump.stop()
+        self.attempts.break_off()
+        self._tell_all()
+        if self._idle is not None:
+            self._idle.set()
+        self._failed()
+
+    def _tell_all(self) -> None:
+        """Nobody will be answered any more."""
+        for waiter in self._waiters.values():
+            if waiter.arrived is not None:
+                waiter.arrived.set()
+
+    def _calm(self) -> None:
+        """Something came to an end: perhaps nothing is left to be done."""
+        if self.pump.idle and self._idle is not None:
+            self._idle.set()
+        if self._moved is not None:
+            self._moved.poke()
+
+    def is_quiet(self) -> bool:
+        """Whether nothing but the passing of time can bring anything about."""
+        return self.pump.idle and self._wake_at > self.clock.now() and self.attempts.quiet
+
+    # --- what attempts need ----------------------------------------------------------------------------------------
+
+    def feed(self, event: Event) -> None:
+        """Something happened."""
+        self.pump.feed(event)
+
+    def open_batch(self) -> int:
+        """The number of the batch that what was just decided belongs to; 0 when nothing is uncommitted."""
+        return self.pump.open_batch
+
+    def wrote(self, live: LiveAttempt) -> None:
+        """An attempt wrote something that is not committed yet."""
+        self.pump.after_commit(live.committed)
+
+    def settle(self) -> None:
+        """Whatever was fed in one go is complete."""
+        self.pump.settle()
+        self._calm()
+
+    def rested(self) -> None:
+        """An attempt waits for the engine: what it wrote is of use to somebody."""
+        self.pump.flush()
+        self.attempts.rested()
+        self._calm()
+
+    def wake_at(self, moment: float) -> None:
+        """Something is due at this moment, seconds since the epoch."""
+        if moment < self._wake_at:
+            self._wake_at = moment
+            self._changed.set()
+
+    def launch(self, order: StartAttempt) -> Launch | ErrorMessage | None:
+        """What is needed for a start, `None` when it is no longer wanted; an error when there is no such handler."""
+        view = self.view
+        invocation = view.invocation(order.number)
+        live = view.live(order.number)
+        if invocation is None or live is None or live.attempt != order.attempt:
+            return None
+        bound = self._registry.lookup(invocation.service, invocation.handler)
+        service = view.service(invocation.service)
+        options = service.handlers.get(invocation.handler) if service is not None else None
+        if bound is None or options is None:
+            return ErrorMessage(
+                404, f"this program has no handler {invocation.service}/{invocation.handler}: it went on without it"
+            )
+        reader = self._store.reader
+        prefix: Sequence[Message] = (
+            order.entries if order.entries is not None else reader.entries(order.number, 0, order.length)
+        )
+        kind, key = invocation.kind, invocation.key
+        # What a shared handler reads may be another value in the next attempt: it asks, and the answer is journaled.
+        partial = kind is Kind.SERVICE or kind is Kind.SHARED or options.lazy_state
+        state: tuple[StateEntry, ...] = ()
+        if not partial:
+            state = tuple(StateEntry(name, value) for name, value in reader.state_entries(invocation.service, key))
+        start = StartMessage(
+            id=invocation.id,
+            debug_id=format_invocation_id(invocation.id),
+            known_entries=order.length,
+            state_map=state,
+            partial_state=partial,
+            key=key,
+            retry_count_since_last_stored_entry=order.retries,
+            duration_since_last_stored_entry=order.stalled,
+            random_seed=random_seed(invocation.id),
+            idempotency_key=invocation.idempotency_key,
+        )
+        return Launch(bound, start, prefix, options.inactivity_timeout / 1000, options.abort_timeout / 1000)
+
+    # --- outputs ---------------------------------------------------------------------------------------------------
+
+    def _release(self, output: Output) -> None:
+        kind = type(output)
+        if kind is Deliver:
+            self.attempts.deliver(output)  # type: ignore[arg-type]  # its type was just looked at
+        elif kind is Reply:
+            self._answer(output.waiter, output.answer)  # type: ignore[attr-defined]  # as above
+        elif isinstance(output, StartAttempt):
+            self.attempts.order(output)
+        elif isinstance(output, StopAttempt):
+            self.attempts.stop(output.attempt, output.error)
+        elif isinstance(output, ArmTimer):
+            self._timer_due = min(self._timer_due, output.due)
+            self.wake_at(output.due / 1000)
+        elif isinstance(output, ArmRetry):
+            heapq.heappush(self._retries, (output.due, next(self._order), output.number, output.attempt))
+            self.wake_at(output.due / 1000)
+        elif isinstance(output, MoreTimers):
+            self.pump.feed(TimersDue())
+        elif isinstance(output, MoreWork):
+            self.pump.feed(WorkDue())
+        elif isinstance(output, MoreRecovery):
+            self.pump.feed(Recover(output.after, output.unclean))
+        elif isinstance(output, Report):
+            self._report(output)
+        else:
+            raise NotImplementedError(f"nothing is done about {output!r}")
+
+    def _report(self, report: Report) -> None:
+        invocation = self.view.invocation(report.number)
+        if invocation is None:
+            return
+        name = f"{invocation.service}/{invocation.handler} {format_invocation_id(invocation.id)}"
+        error = report.error.message
+        if report.what is What.RETRYING:
+            pause = max(0.0, report.due / 1000 - self.clock.now())
+            _log.warning("%s failed, tried again in %.3g s: %s", name, pause, error)
+        elif report.what is What.PAUSED:
+            _log.error("%s is paused until somebody resumes it: %s", name, error)
+        elif report.what is What.FAILED:
+            _log.error("%s has used up its attempts and fails: %s", name, error)
+        else:
+            _log.warning("%s ran when the process ended: it is started alone (%s)", name, error)
+
+    # --- callers ---------------------------------------------------------------------------------------------------
+
+    @property
+    def full(self) -> str | None:
+        """Why nothing new is taken at the moment; `None` when it is."""
+        return self._full
+
+    def check_open(self) -> None:
+        """Refuse what comes too late.
+
+        Raises:
+            EngineFailed: the engine cannot go on.
+            EngineClosed: it is closed, or about to be.
+        """
+        if self.failure is not None:
+            raise self.failure
+        if self.closing:
+            raise EngineClosed("the engine is closed, or about to be: nothing new is taken")
+
+    async def ask(self, make: Callable[[int], Event], forget: Callable[[int], Event | None] | None = None) -> Answer:
+        """Let something happen, and wait for the answer.
+
+        Args:
+            make: the event, given the number of the waiter.
+            forget: what happens when the caller goes away without it.
+
+        Raises:
+            EngineFailed: the engine cannot go on.
+            EngineClosed: it was closed before there was an answer.
+        """
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        self.check_open()
+        number = next(self._numbers)
+        waiter = self._waiters[number] = _Waiter()
+        try:
+            self.pump.feed(make(number))
+            self.settle()
+            if waiter.answer is None and self.failure is None:
+                waiter.arrived = anyio.Event()
+                await waiter.arrived.wait()
+            else:
+                await anyio.lowlevel.cancel_shielded_checkpoint()
+        finally:
+            del self._waiters[number]
+            if waiter.answer is None and self.failure is None and forget is not None and not self.closing:
+                event = forget(number)
+                if event is not None:
+                    self.pump.feed(event)
+                    self.settle()
+        if waiter.answer is not None:
+            return waiter.answer
+        if self.failure is not None:
+            raise self.failure
+        raise EngineClosed("the engine was closed before there was an answer; what was asked for may still be done")
+
+    def _answer(self, number: int, answer: Answer) -> None:
+        waiter = self._waiters.get(number)
+        if waiter is not None and waiter.answer is None:
+            waiter.answer = answer
+            if waiter.arrived is not None:
+                waiter.arrived.set()
+
+    # --- what is due -----------------------------------------------------------------------------------------------
+
+    def find_timers(self, _: int = 0) -> None:
+        """Look up when the next timer is due."""
+        following = self.view.timers_due(_FAR, 1)
+        self._timer_due = following[0].due if following else _NEVER
+        if following:
+            self.wake_at(self._timer_due / 1000)
+
+    def _fire(self) -> None:
+        """Raise whatever is due."""
+        now = self.clock.milliseconds()
+        if self._timer_due <= now:
+            self._timer_due = _NEVER
+            self.pump.feed(TimersDue())
+            if self.pump.open_batch:
+                self.pump.after_commit(self.find_timers)
+            else:
+                self.find_timers()
+        while self._retries and self._retries[0][0] <= now:
+            _, _, number, attempt = heapq.heappop(self._retries)
+            self.pump.feed(RetryDue(number, attempt))
+        self.attempts.tick(now / 1000)
+        self.settle()
+
+    async def watch(self) -> None:
+        """Raise what is due, when it is due, until it is cancelled."""
+        while True:
+            self._wake_at = _NEVER
+            changed = self._changed = anyio.Event()
+            self._fire()
+            due = min(self._timer_due / 1000, self.attempts.next_deadline)
+            if self._retries:
+                due = min(due, self._retries[0][0] / 1000)
+            self._wake_at = min(self._wake_at, due)
+            if not changed.is_set():
+                self._calm()
+                await self.clock.wait(self._wake_at, changed)
+            else:
+                await anyio.lowlevel.checkpoint()
+
+    def _lazy(self) -> None:
+        self._lazily.set()
+
+    async def write_lazily(self) -> None:
+        """Write what nobody waits for after a while, until it is cancelled."""
+        while True:
+            await self._lazily.wait()
+            await anyio.sleep(LAZY)
+            self._lazily = anyio.Event()
+            self.pump.flush()
+            self._calm()
+
+    # --- the end ---------------------------------------------------------------------------------------------------
+
+    async def shut_down(self, grace: float) -> EngineFailed | None:
+        """Let everything suspend, leave what does not within `grace` seconds, and commit the rest.
+
+        It returns when nothing runs any more. Whoever still waits for an answer is told.
+
+        Returns:
+            Why the engine could not go on, if it could not.
+        """
+        self.closing = True
+        gone = anyio.Event()
+        self.attempts.close(gone.set)
+        with anyio.move_on_after(0 if self.failure is not None else grace):
+            await gone.wait()
+        if not gone.is_set():
+            if self.failure is None:
+                _log.warning(
+                    "still running %.3g s after the engine was asked to close, and broken off: %s",
+                    grace,
+                    ", ".join(self.attempts.paths()),
+                )
+            self.attempts.break_off()
+        while not gone.is_set():
+            with anyio.move_on_after(max(grace, 1.0)):
+                await gone.wait()
+            if not gone.is_set():
+                _log.error("waiting for code that cannot be interrupted: %s", ", ".join(self.attempts.paths()))
+        await self._drain()
+        self.pump.stop()
+        self._tell_all()
+        return self.failure
+
+    async def _drain(self) -> None:
+        """Wait until everything that was decided is committed, or will never be."""
+        while self.failure is None:
+            self.pump.flush()
+            if self.pump.idle:
+                return
+            self._idle = anyio.Event()
+            await self._idle.wait()
