@@ -24,7 +24,7 @@ from perdure.handlers.environment import Environment
 from perdure.handlers.exchange import Exchange
 from perdure.handlers.registry import Registry
 from perdure.wire.identity import IdentityVerifier, VerifySignature
-from perdure.wire.manifest import ProtocolMode
+from perdure.wire.manifest import LambdaCompression, ProtocolMode
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, MutableMapping
@@ -109,12 +109,19 @@ class Endpoint:
                 environment.home = None
                 environment.app = None
 
-    async def handle(self, exchange: Exchange, mode: ProtocolMode = ProtocolMode.BIDI_STREAM) -> None:
+    async def handle(
+        self,
+        exchange: Exchange,
+        mode: ProtocolMode = ProtocolMode.BIDI_STREAM,
+        *,
+        lambda_compression: LambdaCompression | None = None,
+    ) -> None:
         """Answer one request of any HTTP server.
 
         Args:
             exchange: the request, and the means to answer.
             mode: `BIDI_STREAM` where both directions flow at the same time, `REQUEST_RESPONSE` elsewhere.
+            lambda_compression: how bodies may be compressed, on AWS Lambda; discovery tells it.
 
         Raises:
             UsageError: the endpoint has a lifespan that nobody entered.
@@ -124,7 +131,7 @@ class Endpoint:
                 "this endpoint has a lifespan, and nobody entered it: serve it with lifespan support, or enter "
                 "`endpoint.running()` where it is mounted"
             )
-        await self._responder.handle(exchange, mode)
+        await self._responder.handle(exchange, mode, lambda_compression=lambda_compression)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""

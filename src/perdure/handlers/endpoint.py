@@ -15,10 +15,11 @@ from perdure.durable.driver import Driver, End
 from perdure.durable.transport import Disconnected
 from perdure.exceptions import IdentityError, PerdureError, ProtocolError
 from perdure.handlers.attempt import run_attempt
+from perdure.handlers.packed_transport import PackedTransport
 from perdure.machine.invocation import Invocation
-from perdure.wire import manifest
+from perdure.wire import manifest, packed
 from perdure.wire.identity import IdentityVerifier, request_target
-from perdure.wire.manifest import ProtocolMode, UnacceptableManifestError
+from perdure.wire.manifest import LambdaCompression, ProtocolMode, UnacceptableManifestError
 from perdure.wire.versions import SDK_VERSION, ProtocolVersion, parse_content_type
 
 if TYPE_CHECKING:
@@ -54,22 +55,30 @@ class Responder:
         self._answers = {
             version: (("content-type", version.content_type), SERVER_HEADER) for version in ProtocolVersion
         }
+        self._packed_answers = {
+            version: (("content-type", packed.content_type(version)), SERVER_HEADER) for version in ProtocolVersion
+        }
         self._direct: dict[str, BoundHandler[Any]] = {}
 
-    async def handle(self, exchange: Exchange, mode: ProtocolMode) -> None:
+    async def handle(
+        self, exchange: Exchange, mode: ProtocolMode, *, lambda_compression: LambdaCompression | None = None
+    ) -> None:
         """Answer one request.
 
         Args:
             exchange: the request.
             mode: `BIDI_STREAM` where request and answer flow at the same time; with `REQUEST_RESPONSE` the answer
                 begins when the request has ended.
+            lambda_compression: how bodies may be compressed, on AWS Lambda; discovery tells it.
         """
         try:
-            await self._route(exchange, mode)
+            await self._route(exchange, mode, lambda_compression)
         except Disconnected:
             return  # nobody waits for the answer
 
-    async def _route(self, exchange: Exchange, mode: ProtocolMode) -> None:
+    async def _route(
+        self, exchange: Exchange, mode: ProtocolMode, lambda_compression: LambdaCompression | None
+    ) -> None:
         if self._identity is None:
             bound = self._direct.get(exchange.path)
             if bound is not None:
@@ -89,7 +98,7 @@ class Responder:
                 await self._refuse(exchange, 401, str(error))
                 return
         if target == "/discover":
-            await self._discover(exchange, mode)
+            await self._discover(exchange, mode, lambda_compression)
             return
         if invokes:
             await self._look_up(exchange, mode, parts[1], parts[2])
@@ -102,17 +111,21 @@ class Responder:
 
     # --- discovery -------------------------------------------------------------------------------------------------
 
-    async def _discover(self, exchange: Exchange, mode: ProtocolMode) -> None:
+    async def _discover(
+        self, exchange: Exchange, mode: ProtocolMode, lambda_compression: LambdaCompression | None
+    ) -> None:
         if exchange.method != "GET":
             await self._refuse(exchange, 405, "discovery is a GET request")
             return
+        accept = _header(exchange, b"accept")
+        is_packed = packed.accepted(accept)
         try:
-            version = manifest.negotiate(_header(exchange, b"accept"))
+            version = manifest.MAX_VERSION if is_packed else manifest.negotiate(accept)
         except UnacceptableManifestError as error:
             await self._refuse(exchange, 415, str(error))
             return
         try:
-            found = self._registry.manifest(mode)
+            found = self._registry.manifest(mode, lambda_compression=lambda_compression)
             left_out = manifest.left_out(found, version)
         except PerdureError as error:
             _log.exception("the manifest cannot be made")
@@ -124,7 +137,8 @@ class Responder:
                 version,
                 ", ".join(left_out),
             )
-        await self._answer(exchange, 200, manifest.encode(found, version), manifest.content_type(version))
+        content_type = packed.MANIFEST if is_packed else manifest.content_type(version)
+        await self._answer(exchange, 200, manifest.encode(found, version), content_type)
 
     # --- invocations -----------------------------------------------------------------------------------------------
 
@@ -144,21 +158,35 @@ class Responder:
         if exchange.method != "POST":
             await self._refuse(exchange, 405, "an invocation is a POST request")
             return
-        content_type = _header(exchange, _CONTENT_TYPE)
+        content_type = _header(exchange, _CONTENT_TYPE) or ""
         try:
-            version = parse_content_type(content_type or "")
+            version = parse_content_type(content_type)
         except ProtocolError as error:
-            await self._refuse(exchange, 415, str(error))
+            of_perdure = packed.version_of(content_type)
+            if of_perdure is None:
+                await self._refuse(exchange, 415, str(error))
+                return
+            await exchange.respond(200, self._packed_answers[of_perdure])
+            await self._run(exchange, mode, bound, of_perdure, is_packed=True)
             return
         await exchange.respond(200, self._answers[version])
         await self._run(exchange, mode, bound, version)
 
     async def _run(
-        self, exchange: Exchange, mode: ProtocolMode, bound: BoundHandler[Any], version: ProtocolVersion
+        self,
+        exchange: Exchange,
+        mode: ProtocolMode,
+        bound: BoundHandler[Any],
+        version: ProtocolVersion,
+        *,
+        is_packed: bool = False,
     ) -> None:
-        transport = _WholeRequest(exchange) if mode is ProtocolMode.REQUEST_RESPONSE else exchange
+        stream = _WholeRequest(exchange) if mode is ProtocolMode.REQUEST_RESPONSE else exchange
+        transport = PackedTransport(stream) if is_packed else stream
         environment = self._environment
-        driver = Driver(Invocation(version), transport, clock=environment.clock, home=environment.home)
+        driver = Driver(
+            Invocation(version), transport, messages=is_packed, clock=environment.clock, home=environment.home
+        )
         end = await run_attempt(bound, driver, environment)
         if end in {End.DISCONNECTED, End.CANCELLED}:
             return  # nobody listens any more, or the stream is broken off: no proper end for it
