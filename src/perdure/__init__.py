@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from perdure.engine.engine import Engine, open_engine
     from perdure.engine.invocation import EngineInvocation, EngineSignal, SentToEngine
     from perdure.exceptions import (
+        DeadlineExceeded,
         EngineClosed,
         EngineError,
         EngineFailed,
@@ -56,16 +57,20 @@ if TYPE_CHECKING:
     from perdure.handlers.promises import DurablePromise
     from perdure.handlers.state import StateKey
     from perdure.machine.retry import RetryPolicy
+    from perdure.structured.nursery import Nursery, TaskStatus
+    from perdure.structured.scope import CancelScope
 
 __all__ = [
     "PLAIN",
     "Awakeable",
     "CallFuture",
+    "CancelScope",
     "Case",
     "Client",
     "Codec",
     "CodedSerde",
     "Context",
+    "DeadlineExceeded",
     "DurableFuture",
     "DurableFuturesUnordered",
     "DurablePromise",
@@ -85,6 +90,7 @@ __all__ = [
     "InvocationHandle",
     "JournalMismatchError",
     "Middleware",
+    "Nursery",
     "ObjectContext",
     "Options",
     "Outcome",
@@ -104,6 +110,7 @@ __all__ = [
     "SharedWorkflowContext",
     "StateKey",
     "Succeeded",
+    "TaskStatus",
     "TerminalError",
     "UnsupportedFeatureError",
     "UsageError",
@@ -125,9 +132,9 @@ _HOMES: Final = {
     "durable.serde": "Serde SerdeFactory serde_for",
     "engine.engine": "Engine open_engine",
     "engine.invocation": "EngineInvocation EngineSignal SentToEngine",
-    "exceptions": "EngineClosed EngineError EngineFailed FailError IdentityError IngressError InvocationCancelled "
-    "JournalMismatchError PauseError PerdureError ProtocolError RetryableError RunCancelled SerdeError TerminalError "
-    "UnsupportedFeatureError UsageError",
+    "exceptions": "DeadlineExceeded EngineClosed EngineError EngineFailed FailError IdentityError IngressError "
+    "InvocationCancelled JournalMismatchError PauseError PerdureError ProtocolError RetryableError "
+    "RunCancelled SerdeError TerminalError UnsupportedFeatureError UsageError",
     "handlers.calls": "InvocationHandle",
     "handlers.context": "Context ObjectContext SharedObjectContext SharedWorkflowContext WorkflowContext",
     "handlers.definitions": "Service VirtualObject Workflow",
@@ -136,6 +143,8 @@ _HOMES: Final = {
     "handlers.promises": "DurablePromise",
     "handlers.state": "StateKey",
     "machine.retry": "RetryPolicy",
+    "structured.nursery": "Nursery TaskStatus",
+    "structured.scope": "CancelScope",
 }
 _HOME_OF: Final = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names.split()}
 

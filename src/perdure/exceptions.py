@@ -5,7 +5,8 @@
     Exception
     └── PerdureError
         ├── TerminalError                ends the invocation; travels through the journal and to callers
-        │   └── RunCancelled             a step was cancelled; told to whoever awaits it from outside
+        │   ├── RunCancelled             a step or a child was cancelled; told to whoever awaits it from outside
+        │   └── DeadlineExceeded         a durable deadline has passed (408)
         ├── RetryableError               fails the attempt on purpose; the runtime tries again
         ├── PauseError                   pauses the invocation until an operator resumes it (protocol 7)
         ├── FailError                    fails the invocation, past everything that handles errors (protocol 7)
@@ -33,6 +34,7 @@ from collections.abc import Mapping
 from typing import Final
 
 __all__ = [
+    "DeadlineExceeded",
     "EngineClosed",
     "EngineError",
     "EngineFailed",
@@ -53,6 +55,7 @@ __all__ = [
 ]
 
 INTERNAL: Final = 500
+TIMEOUT: Final = 408
 CONFLICT: Final = 409
 JOURNAL_MISMATCH: Final = 570
 PROTOCOL_VIOLATION: Final = 571
@@ -108,10 +111,17 @@ class TerminalError(PerdureError):
 
 
 class RunCancelled(TerminalError):  # noqa: N818 - named as the loops name theirs: Cancelled
-    """A step was cancelled before it had a result, and this is not the place that cancelled it."""
+    """A step, or a child of a nursery, was cancelled before it had a result, and not from the place that awaits it."""
 
     def __init__(self, message: str = "the step was cancelled") -> None:
         super().__init__(message, code=CONFLICT)
+
+
+class DeadlineExceeded(TerminalError, TimeoutError):  # noqa: N818 - what happened, not whose error it is
+    """The deadline of a `ctx.fail_after` or `ctx.fail_at` has passed; trying again would not bring it back."""
+
+    def __init__(self, message: str = "the deadline has passed") -> None:
+        super().__init__(message, code=TIMEOUT)
 
 
 class RetryableError(PerdureError):

@@ -39,7 +39,7 @@ def test_every_exception_is_in_the_tree_below_its_base() -> None:
     }
     assert set(depth) == set(classes)
     for name, each in classes.items():
-        [base] = each.__bases__
+        base = each.__bases__[0]
         if base.__name__ in depth:
             assert depth[name] == depth[base.__name__] + 4
 

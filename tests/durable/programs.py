@@ -21,7 +21,7 @@ from perdure.exceptions import InvocationCancelled, RetryableError, TerminalErro
 from perdure.handlers.attempt import current_attempt
 from perdure.handlers.invocation_context import InvocationContext
 
-__all__ = ["Block", "Interpreter", "blocks"]
+__all__ = ["Block", "Interpreter", "blocks", "structured_blocks"]
 
 
 # --- programs ------------------------------------------------------------------------------------------------------
@@ -143,7 +143,34 @@ class Guard:
     last: Block | None
 
 
-Statement = Await | Start | Read | Put | Send | Tick | Look | Fail | Guard
+@dataclass(frozen=True)
+class Nest:
+    """A nursery: its children, and its body. `early` children are awaited by `nursery.start`."""
+
+    children: tuple[Block, ...]
+    body: Block
+    contain: bool = False
+    early: bool = False
+
+
+@dataclass(frozen=True)
+class Within:
+    """A cancel scope."""
+
+    body: Block
+    after: int | None
+    shield: bool
+    fails: bool = False
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Cancel one of the scopes made so far, whoever is in it."""
+
+    number: int
+
+
+Statement = Await | Start | Read | Put | Send | Tick | Look | Fail | Guard | Nest | Within | Stop
 Block = tuple[Statement, ...]
 
 STEPS = ["value", "value", "none", "suspends", "suspends", "fails", "flaky", "restarts", "resists", "returns anyway"]
@@ -204,6 +231,34 @@ def blocks() -> st.SearchStrategy[Block]:
     return st.lists(_BLOCKS, min_size=1, max_size=2).map(lambda parts: _numbered(sum(parts, ()), _names()))
 
 
+def structured_blocks() -> st.SearchStrategy[Block]:
+    """The same with nurseries and cancel scopes."""
+    simple = st.one_of(_SIMPLE, _SIMPLE, st.builds(Stop, st.integers(0, 3)))
+    nested: st.SearchStrategy[Block] = st.recursive(
+        st.lists(simple, min_size=1, max_size=3).map(tuple),
+        lambda block: st.lists(
+            st.one_of(
+                simple,
+                st.builds(
+                    Nest,
+                    st.lists(block, min_size=1, max_size=3).map(tuple),
+                    block | st.just(()),
+                    st.booleans(),
+                    st.booleans(),
+                ),
+                st.builds(Within, block, st.none() | st.integers(0, 5), st.booleans(), st.booleans()),
+                st.builds(Within, block, st.integers(0, 5), st.just(False)),
+                st.builds(Guard, block, st.none() | block, st.none() | block, st.none() | block),
+                st.builds(lambda body, last: Guard(body, None, None, (Within(last, None, shield=True),)), block, block),
+            ),
+            min_size=1,
+            max_size=4,
+        ).map(tuple),
+        max_leaves=10,
+    )
+    return st.lists(nested, min_size=1, max_size=3).map(lambda parts: _numbered(sum(parts, ()), _names()))
+
+
 def _names() -> Iterator[str]:
     number = 0
     while True:
@@ -211,7 +266,7 @@ def _names() -> Iterator[str]:
         number += 1
 
 
-def _numbered(node: Any, names: Iterator[str]) -> Any:
+def _numbered(node: Any, names: Iterator[str]) -> Any:  # noqa: C901, PLR0912 - one case per construct
     match node:
         case tuple():
             return tuple(_numbered(each, names) for each in node)
@@ -237,6 +292,10 @@ def _numbered(node: Any, names: Iterator[str]) -> Any:
             return Read(_numbered(what, names), count, _numbered(push, names))
         case Guard(body, terminal, cancelled, last):
             return Guard(*(_numbered(part, names) for part in (body, terminal, cancelled, last)))
+        case Nest(children, body, contain, early):
+            return Nest(tuple(_numbered(child, names) for child in children), _numbered(body, names), contain, early)
+        case Within(body, after, shield, fails):
+            return Within(_numbered(body, names), after, shield, fails)
     return node
 
 
@@ -259,6 +318,7 @@ class Interpreter:
     tries: dict[str, int]
     trace: list[Any] = field(default_factory=list)
     futures: list[DurableFuture[Any]] = field(default_factory=list)
+    scopes: list[Any] = field(default_factory=list)
 
     async def run(self, ctx: InvocationContext) -> list[str]:
         self.ctx = ctx
@@ -278,7 +338,7 @@ class Interpreter:
         for statement in block:
             await self.statement(statement)
 
-    async def statement(self, statement: Statement) -> None:
+    async def statement(self, statement: Statement) -> None:  # noqa: C901, PLR0912 - as above
         ctx = self.ctx
         match statement:
             case Await(what, mapped):
@@ -306,6 +366,48 @@ class Interpreter:
                 raise TerminalError("fail", code=code)
             case Guard():
                 await self.guard(statement)
+            case Nest():
+                await self.nest(statement)
+            case Within():
+                await self.within(statement)
+            case Stop(number):
+                if self.scopes:
+                    self.scopes[number % len(self.scopes)].cancel()
+
+    async def nest(self, nest: Nest) -> None:
+        async with self.ctx.open_nursery(contain=nest.contain) as nursery:
+            self.scopes.append(nursery.cancel_scope)
+            for child in nest.children:
+                if nest.early:
+                    self.note("start", await nursery.start(self.early_child, child))
+                else:
+                    self.futures.append(nursery.start_soon(self.child, child))
+            await self.block(nest.body)
+        self.note("nested")
+
+    async def child(self, block: Block) -> str:
+        self.note("child")
+        await self.block(block)
+        self.note("child ends")
+        return f"child after {len(self.trace)}"
+
+    async def early_child(self, block: Block, *, task_status: Any) -> None:
+        await self.block(block[:1])
+        task_status.started(len(self.trace))
+        await self.block(block[1:])
+
+    async def within(self, within: Within) -> None:
+        ctx = self.ctx
+        if within.after is None:
+            scope = ctx.CancelScope(shield=within.shield)
+        elif within.fails:
+            scope = ctx.fail_after(within.after, shield=within.shield)
+        else:
+            scope = ctx.move_on_after(within.after, shield=within.shield)
+        with scope:
+            self.scopes.append(scope)
+            await self.block(within.body)
+        self.note("left", scope.cancel_called, scope.cancelled_caught)
 
     async def guard(self, guard: Guard) -> None:
         try:

@@ -309,7 +309,7 @@ async def test_a_plain_function_is_waited_for_and_hands_over_its_value() -> None
     assert peer.output == CANCELLED
 
 
-async def test_steps_in_a_combination_are_cancelled_and_the_handler_is_told_at_once() -> None:
+async def test_steps_in_a_combination_are_cancelled_and_the_handler_is_told_when_they_have_ended() -> None:
     ended: list[str] = []
 
     async def noted(name: str) -> None:
@@ -327,6 +327,11 @@ async def test_steps_in_a_combination_are_cancelled_and_the_handler_is_told_at_o
         await peer.hears(RunCommand)
         await ticks()
         peer.tells(CANCEL)
+        assert (await peer.hears(ProposeRunCompletionMessage)).result == RUN_CANCELLED
+        peer.tells(RunCompletion(1, RUN_CANCELLED))
+        await ticks()
+        assert "OutputCommand" not in peer.kinds
+        peer.tells(RunCompletion(2, RUN_CANCELLED))
     assert (sorted(ended), peer.output) == (["a", "b"], CANCELLED)
 
 

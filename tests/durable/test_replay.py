@@ -125,7 +125,11 @@ def test_any_program_replays_at_every_prefix_of_its_journal(
     drawn: tuple[Block, Random, int | None, bool],
 ) -> None:
     program, random, cancel_at, twice = drawn
-    case = Case(program, random)
+    check(Case(program, random), random, cancel_at=cancel_at, twice=twice)
+
+
+def check(case: Case, random: Random, *, cancel_at: int | None, twice: bool) -> World:
+    """Run to the end, with crashes; then replay the whole journal, and every prefix of it."""
     world = World(random, cancel_at=cancel_at, twice=twice)
     lazy = random.random() < 0.3
     versions = random.choice(VERSIONS)
@@ -133,6 +137,7 @@ def test_any_program_replays_at_every_prefix_of_its_journal(
     note("\n".join(map(repr, world.journal)))
     check_whole_replays(case, world, trace, versions)
     check_prefixes(case, world, trace, lazy=lazy, version=versions[0])
+    return world
 
 
 def run_to_the_end(

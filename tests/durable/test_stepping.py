@@ -114,7 +114,7 @@ async def test_the_owner_is_told_while_the_coroutine_runs_and_only_then() -> Non
         await anyio.lowlevel.checkpoint()
         seen.append(owner.stepping)
 
-    await Watched(looks(), owner, lambda: seen.append(owner.stepping), lambda: None)
+    await Watched(looks(), owner, lambda who: seen.append(who.stepping), lambda _: None)
     assert seen[0] is seen[-1] is True
     assert set(seen[1:-1]) == {False}
     assert owner.stepping is False
@@ -131,7 +131,7 @@ async def test_a_cancellation_is_told_before_it_goes_in() -> None:
 
     with anyio.CancelScope() as scope:
         scope.cancel()
-        await Watched(waits(), Owner(), lambda: None, lambda: moves.append("told"))
+        await Watched(waits(), Owner(), lambda _: None, lambda _: moves.append("told"))
     assert moves[0] == "told"
     assert moves[-1] == "cancelled"
 
@@ -143,7 +143,7 @@ async def test_an_error_ends_the_stepping() -> None:
         raise ValueError("bad")
 
     with pytest.raises(ValueError, match="bad"):
-        await Watched(fails(), owner, lambda: None, lambda: None)
+        await Watched(fails(), owner, lambda _: None, lambda _: None)
     assert owner.stepping is False
 
 

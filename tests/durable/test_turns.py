@@ -111,18 +111,10 @@ def test_a_parked_branch_tells_what_it_waits_for_until_it_has_the_turn_again() -
 
 def test_why_a_branch_was_woken_is_fixed_when_it_is_made_ready() -> None:
     turns, (branch,) = started((0,))
-    late = RuntimeError()
     assert turns.wake(branch, Wake.VALUE)
-    assert not turns.wake(branch, Wake.ERROR, late)
+    assert not turns.wake(branch, Wake.CANCEL)
     turns.grant()
-    assert (branch.wake, branch.error) == (Wake.VALUE, None)
-
-
-def test_a_branch_is_woken_with_the_error_to_raise() -> None:
-    turns, (branch,) = started((0,))
-    error = RuntimeError()
-    turns.wake(branch, Wake.ERROR, error)
-    assert (branch.wake, branch.error) == (Wake.ERROR, error)
+    assert branch.wake is Wake.VALUE
 
 
 def test_the_holder_cannot_be_woken() -> None:
@@ -184,14 +176,14 @@ class Many(RuleBasedStateMachine):
         self.queue: list[Branch] = []
         self.parked: list[Branch] = []
         self.holder: Branch | None = None
-        self.reason: dict[Branch, tuple[Wake, BaseException | None]] = {}
+        self.reason: dict[Branch, Wake] = {}
         self.start(None)
 
     def start(self, parent: Branch | None) -> None:
         branch = Branch((0,) if parent is None else Turns.child_path(parent))
         self.turns.adopt(branch)
         self.queue.append(branch)
-        self.reason[branch] = Wake.START, None
+        self.reason[branch] = Wake.START
 
     @precondition(lambda self: self.holder is not None)
     @rule()
@@ -205,7 +197,7 @@ class Many(RuleBasedStateMachine):
         assert self.turns.grant() is expected
         self.holder = expected
         if expected is not None:
-            assert (expected.wake, expected.error if expected.wake is not Wake.START else None) == self.reason[expected]
+            assert expected.wake is self.reason[expected]
 
     @precondition(lambda self: self.holder is not None)
     @rule()
@@ -223,16 +215,15 @@ class Many(RuleBasedStateMachine):
         self.holder = None
 
     @precondition(lambda self: self.parked or self.queue)
-    @rule(data=st.data(), why=st.sampled_from([Wake.VALUE, Wake.ERROR, Wake.CANCEL]))
+    @rule(data=st.data(), why=st.sampled_from([Wake.VALUE, Wake.CANCEL]))
     def wake(self, data: st.DataObject, why: Wake) -> None:
         branch = data.draw(st.sampled_from([*self.parked, *self.queue]))
-        error = RuntimeError() if why is Wake.ERROR else None
-        woken = self.turns.wake(branch, why, error)
+        woken = self.turns.wake(branch, why)
         assert woken is (branch in self.parked)
         if woken:
             self.parked.remove(branch)
             self.queue.append(branch)
-            self.reason[branch] = why, error
+            self.reason[branch] = why
 
     @precondition(lambda self: self.parked)
     @rule(data=st.data())
@@ -242,7 +233,7 @@ class Many(RuleBasedStateMachine):
         for branch in sorted(branches, key=lambda branch: branch.path):
             self.parked.remove(branch)
             self.queue.append(branch)
-            self.reason[branch] = Wake.VALUE, None
+            self.reason[branch] = Wake.VALUE
 
     @invariant()
     def agrees(self) -> None:

@@ -38,11 +38,12 @@ class Children:
         self._gone: anyio.Event | None = None
         self.error: Exception | None = None
 
-    def start(self, fn: Callable[..., Awaitable[object]], *args: Any) -> None:
-        """Start a task."""
+    def start(self, fn: Callable[..., Awaitable[object]], *args: Any) -> anyio.CancelScope:
+        """Start a task; returns the native scope around it."""
         scope = open_scope()
         self._scopes.add(scope)
         self._home.start_soon(self._run, scope, fn, args)
+        return scope
 
     async def _run(self, scope: anyio.CancelScope, fn: Callable[..., Awaitable[object]], args: tuple[Any, ...]) -> None:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
@@ -12,6 +12,9 @@ import anyio.to_thread
 from perdure.durable.stepping import InContext
 from perdure.machine.awaiting import Leaf
 from perdure.machine.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from perdure.durable.blocks import Block
 
 __all__ = ["Closure", "call_in_thread"]
 
@@ -37,7 +40,9 @@ class Closure:
         leaf: settles when the completion is delivered.
         retry: what to do when it fails; `None` takes the default policy.
         timeout: seconds for one try, or `None`.
+        block: the durable block it belongs to.
         cancelled: whether it was told to stop, so that it ends in the completion *cancelled*.
+        abandoned: whether it was stopped without a result, which the journal decides in another attempt.
         ended: set at its native end, when somebody waits for that.
         scope: its native scope while it runs.
         tries: how often it was started in this attempt.
@@ -49,6 +54,8 @@ class Closure:
         "_encode",
         "_fn",
         "_plain",
+        "abandoned",
+        "block",
         "cancelled",
         "ended",
         "leaf",
@@ -59,6 +66,8 @@ class Closure:
         "timeout",
         "tries",
     )
+
+    block: Block
 
     def __init__(
         self,
@@ -82,6 +91,7 @@ class Closure:
         self.timeout: float | None = timeout
         self.name: str = name
         self.cancelled: bool = False
+        self.abandoned: bool = False
         self.running: bool = False
         self.ended: anyio.Event | None = None
         self.scope: anyio.CancelScope | None = None
@@ -90,6 +100,12 @@ class Closure:
     def cancel(self) -> None:
         """Stop the closure at once, or keep it from starting."""
         self.cancelled = True
+        if self.scope is not None:
+            self.scope.cancel()
+
+    def abandon(self) -> None:
+        """Stop the closure at once, without a result."""
+        self.abandoned = True
         if self.scope is not None:
             self.scope.cancel()
 

@@ -14,6 +14,7 @@ import msgspec
 
 from perdure.durable.driver import Driver
 from perdure.durable.future import DurableFuture
+from perdure.durable.outcome import terminal_of
 from perdure.exceptions import TerminalError, UsageError
 from perdure.machine.awaiting import FAILED, Combined
 from perdure.wire.messages import CombinatorType
@@ -152,8 +153,11 @@ def first_success(driver: Driver, futures: Sequence[DurableFuture[T]]) -> Durabl
 def _outcome(future: DurableFuture[T]) -> Succeeded[T] | Failed:
     try:
         return Succeeded(future._result())  # noqa: SLF001
-    except TerminalError as error:
-        return Failed(error)
+    except (TerminalError, ExceptionGroup) as error:
+        terminal = terminal_of(error)
+        if terminal is None:
+            raise
+        return Failed(terminal)
 
 
 def settle(driver: Driver, futures: Sequence[DurableFuture[Any]]) -> DurableFuture[tuple[Any, ...]]:

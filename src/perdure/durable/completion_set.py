@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from perdure.durable.driver import Driver
 from perdure.durable.future import DurableFuture
-from perdure.machine.awaiting import CompletionQueue, Leaf
+from perdure.machine.awaiting import PENDING, CompletionQueue, Leaf
 
 __all__ = ["DurableFuturesUnordered"]
 
@@ -64,10 +64,13 @@ class DurableFuturesUnordered(Generic[T]):
         return self
 
     async def __anext__(self) -> tuple[int, T]:
-        if not self._open:
-            raise StopAsyncIteration
         queue = self._queue
-        await self._driver.wait(queue)
+        while True:  # another branch may read the same set, and be faster
+            if not self._open:
+                raise StopAsyncIteration
+            await self._driver.wait(queue)
+            if queue.state != PENDING:
+                break
         index, _ = queue.take()
         self._open -= 1
         future = self._futures[index]

@@ -12,7 +12,6 @@ from typing import Any, Generic, TypeVar, cast
 
 from perdure.durable.driver import Driver
 from perdure.durable.outcome import error_of, is_run_cancelled
-from perdure.exceptions import InvocationCancelled
 from perdure.machine.awaiting import PENDING, Leaf, Node, Relay
 from perdure.wire.messages import Failure, Result
 
@@ -120,8 +119,8 @@ class RunFuture(JournalFuture[T_co]):
         yield from driver.wait(leaf).__await__()
         driver.runs.close(leaf)
         result = leaf.result
-        if isinstance(result, Failure) and is_run_cancelled(result) and driver.cancellation.take():
-            raise InvocationCancelled  # the step was stopped by the cancellation that is now told here
+        if isinstance(result, Failure) and is_run_cancelled(result):
+            yield from driver.stopping.check_stopped().__await__()  # what stopped the step is told here
         return self._result()
 
     def _observe(self) -> Node:

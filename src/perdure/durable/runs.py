@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 import anyio
 
+from perdure.durable.blocks import FEW, Block
 from perdure.durable.clock import Clock
 from perdure.durable.closures import Closure
 from perdure.durable.failures import NOT_RETRIED, StepFailed
@@ -27,9 +28,6 @@ __all__ = ["IN_PROCESS_RETRY", "RunHost", "Runs"]
 
 IN_PROCESS_RETRY: Final = 1.0
 """Seconds: a shorter pause before the next try of a step is waited for within the attempt."""
-
-FEW: Final = 64
-"""Runs that are remembered without asking whether anybody still needs them."""
 
 _DEFAULT_RETRY: Final = RetryPolicy()
 
@@ -47,8 +45,8 @@ class RunHost(Protocol):
         """Hand it over without waiting for that."""
         ...
 
-    def is_busy(self) -> bool:
-        """Whether branches other than the root are alive."""
+    def is_busy(self, closure: Closure) -> bool:
+        """Whether a new attempt would interrupt, or delay, anything but this step."""
         ...
 
 
@@ -57,42 +55,33 @@ class Runs:
 
     Attributes:
         running: those whose user code runs, or waits between two tries.
-        open: those whose result nobody has taken yet, and some of which it was taken lately.
     """
 
-    __slots__ = ("_clock", "_crowded", "_host", "_machine", "_unstarted", "open", "running")
+    __slots__ = ("_clock", "_host", "_machine", "_unstarted", "running")
 
     def __init__(self, machine: Invocation, clock: Clock, host: RunHost) -> None:
         self._machine = machine
         self._clock = clock
         self._host = host
         self._unstarted: dict[Leaf, Closure] = {}
-        self._crowded = FEW
         self.running: dict[Leaf, Closure] = {}
-        self.open: dict[Leaf, Closure] = {}
 
-    def add(self, closure: Closure) -> None:
-        """A `run` was issued."""
-        if len(self.open) >= self._crowded:
-            self._forget_taken()
+    def add(self, closure: Closure, block: Block) -> None:
+        """A `run` was issued in this block."""
+        if len(block.runs) >= block.crowded_runs:
+            _forget_taken(block)
         leaf = closure.leaf
         leaf.tag = closure
+        closure.block = block
         self._unstarted[leaf] = closure
-        self.open[leaf] = closure
+        block.runs[leaf] = closure
 
     def close(self, leaf: Leaf) -> None:
         """The result of a `run` was taken: there is nothing left to start or to wait for."""
-        self._unstarted.pop(leaf, None)
-        self.open.pop(leaf, None)
-
-    def _forget_taken(self) -> None:
-        """Let go of runs whose result was taken in a combination, which tells nobody when it is."""
-        self.open = {
-            leaf: closure
-            for leaf, closure in self.open.items()
-            if leaf.state == PENDING or (leaf.state == FAILED and not leaf.observed)
-        }
-        self._crowded = FEW + 2 * len(self.open)
+        closure: Closure | None = leaf.tag
+        if closure is not None:
+            self._unstarted.pop(leaf, None)
+            closure.block.runs.pop(leaf, None)
 
     def start(self) -> list[Closure]:
         """The closures that are to be started now, counted as running from here on."""
@@ -118,25 +107,17 @@ class Runs:
             if closure.scope is not None:
                 closure.scope.cancel()
 
-    def cancel(self) -> None:
-        """Stop every step that has no result, so that it ends in the completion *cancelled*."""
-        for closure in self.unsettled():
-            closure.cancel()
-
-    def unsettled(self) -> list[Closure]:
-        """The open runs without a result."""
-        return [closure for closure in self.open.values() if closure.leaf.state == PENDING]
-
     def withdraw(self, closure: Closure) -> None:
         """Stop a closure that nobody will wait for: one that has not started never does."""
         closure.cancel()
         self._unstarted.pop(closure.leaf, None)
 
-    def unobserved_failures(self) -> list[TerminalError]:
-        """The failures of steps that nobody awaited, alone or in a combinator."""
+    @staticmethod
+    def unobserved_failures(block: Block) -> list[TerminalError]:
+        """The failures of steps of a block that nobody awaited, alone or in a combinator."""
         return [
             error_of(result)
-            for closure in self.open.values()
+            for closure in block.runs.values()
             if isinstance(result := closure.leaf.result, Failure)
             and not closure.leaf.observed
             and not is_run_cancelled(result)
@@ -161,6 +142,8 @@ class Runs:
         begun = self._clock.monotonic()
         on_suspend: Callable[[], None] | None = host.flush_soon if inline else None
         while not host.fenced:
+            if closure.abandoned:
+                return None
             if closure.cancelled:
                 return RUN_CANCELLED
             error: Exception | None = None
@@ -176,7 +159,7 @@ class Runs:
                         raise
                     error = RuntimeError("the step let the cancellation of something else through")
                     error.__cause__ = stray
-            if error is None or closure.cancelled or host.fenced:
+            if error is None or closure.cancelled or closure.abandoned or host.fenced:
                 continue
             terminal = terminal_of(error)
             if terminal is not None:
@@ -207,6 +190,16 @@ class Runs:
             return failure_of(TerminalError(message))
         if isinstance(error, RetryableError) and error.retry_after is not None:
             delay = error.retry_after
-        if delay > IN_PROCESS_RETRY and len(self.running) <= 1 and not self._host.is_busy():
+        if delay > IN_PROCESS_RETRY and not self._host.is_busy(closure):
             raise StepFailed(closure.leaf, error, retry_after=delay)
         return delay
+
+
+def _forget_taken(block: Block) -> None:
+    """Let go of runs whose result was taken in a combination, which tells nobody when it is."""
+    block.runs = {
+        leaf: closure
+        for leaf, closure in block.runs.items()
+        if leaf.state == PENDING or (leaf.state == FAILED and not leaf.observed)
+    }
+    block.crowded_runs = FEW + 2 * len(block.runs)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-__all__ = ["parked_location", "user_location"]
+__all__ = ["parked_lines", "parked_location", "user_location"]
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
 _FOREIGN = ("/anyio/", "/trio/", "/asyncio/", "/contextlib.py")
@@ -33,12 +33,18 @@ def user_location(frame: FrameType | None = None) -> str:
     return ""
 
 
-def parked_location(awaitable: object) -> str:
-    """The innermost line of the user's code at which a suspended coroutine waits; empty without one."""
-    location = ""
+def parked_lines(awaitable: object) -> list[str]:
+    """The lines of the user's code at which a suspended coroutine waits, the innermost last."""
+    lines: list[str] = []
     while awaitable is not None:
         frame = getattr(awaitable, "cr_frame", None) or getattr(awaitable, "gi_frame", None)
         if frame is not None and _is_user_file(frame.f_code.co_filename):
-            location = _describe(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+            lines.append(_describe(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
         awaitable = getattr(awaitable, "cr_await", None) or getattr(awaitable, "gi_yieldfrom", None)
-    return location
+    return lines
+
+
+def parked_location(awaitable: object) -> str:
+    """The innermost line of the user's code at which a suspended coroutine waits; empty without one."""
+    lines = parked_lines(awaitable)
+    return lines[-1] if lines else ""

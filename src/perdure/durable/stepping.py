@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import anyio
 
@@ -65,7 +65,10 @@ class Stepped(Protocol):
     """Whether the coroutine is running right now."""
 
 
-class Watched:
+S = TypeVar("S", bound=Stepped)
+
+
+class Watched(Generic[S]):
     """Awaits a coroutine; tells each time when it waits for the event loop, and whether it runs right now.
 
     The second is the cheap way to know whose code is running: the loops' own `current_task` costs five times as much,
@@ -74,8 +77,8 @@ class Watched:
     Args:
         coroutine: what to run.
         owner: told whether it runs.
-        waits: called before each wait; it may start tasks, but not wait itself.
-        interrupted: called before the loop's cancellation goes into the coroutine.
+        waits: called with the owner before each wait; it may start tasks, but not wait itself.
+        interrupted: called with the owner before the loop's cancellation goes into the coroutine.
     """
 
     __slots__ = ("_coroutine", "_interrupted", "_owner", "_waits")
@@ -83,9 +86,9 @@ class Watched:
     def __init__(
         self,
         coroutine: Coroutine[Any, Any, None],
-        owner: Stepped,
-        waits: Callable[[], None],
-        interrupted: Callable[[], None],
+        owner: S,
+        waits: Callable[[S], None],
+        interrupted: Callable[[S], None],
     ) -> None:
         self._coroutine = coroutine
         self._owner = owner
@@ -106,19 +109,19 @@ class Watched:
                 except StopIteration:
                     return
                 owner.stepping = False
-                waits()
+                waits(owner)
                 try:
                     argument = yield trap
                 except BaseException as error:  # noqa: BLE001 - whatever the loop raises belongs to the coroutine
                     failure = error
                     if isinstance(error, anyio.get_cancelled_exc_class()):
-                        self._interrupted()
+                        self._interrupted(owner)
                 else:
                     failure = None
                     # asyncio throws a cancellation into the task; trio sends it as an outcome, opened further in.
                     if argument is not None and isinstance(
                         getattr(argument, "error", None), anyio.get_cancelled_exc_class()
                     ):
-                        self._interrupted()
+                        self._interrupted(owner)
         finally:
             owner.stepping = False

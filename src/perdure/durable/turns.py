@@ -35,8 +35,7 @@ class Wake(enum.Enum):
 
     START = "start"  # it has not run yet
     VALUE = "value"  # what it awaited is settled
-    ERROR = "error"  # an error is to be raised at its await
-    CANCEL = "cancel"  # a durable scope around it was cancelled
+    CANCEL = "cancel"  # a durable block around it, or the invocation, was cancelled
 
 
 class Branch:
@@ -46,10 +45,9 @@ class Branch:
         path: its place in the tree: the root is `(0,)`, its second child `(0, 1)`.
         parked_on: what it waits for while it is parked, in the terms of the layer above.
         wake: why it was made ready last.
-        error: what to raise at its await, for `Wake.ERROR`.
     """
 
-    __slots__ = ("_children", "ended", "error", "parked", "parked_on", "path", "ready", "wake")
+    __slots__ = ("_children", "ended", "parked", "parked_on", "path", "ready", "wake")
 
     def __init__(self, path: tuple[int, ...]) -> None:
         self.path: tuple[int, ...] = path
@@ -58,7 +56,6 @@ class Branch:
         self.ended: bool = False
         self.parked_on: Any = None
         self.wake: Wake = Wake.START
-        self.error: BaseException | None = None
         self._children = 0
 
     def __repr__(self) -> str:
@@ -86,12 +83,14 @@ class Turns(Generic[B]):
     Attributes:
         holder: the branch that may issue commands, or `None` while all are parked.
         alive: every branch that has not ended, in the order of their start.
+        granted: how often the turn was given.
     """
 
-    __slots__ = ("_ready", "alive", "holder")
+    __slots__ = ("_ready", "alive", "granted", "holder")
 
     def __init__(self) -> None:
         self.holder: B | None = None
+        self.granted: int = 0
         self.alive: dict[B, None] = {}
         self._ready: deque[B] = deque()
 
@@ -123,7 +122,7 @@ class Turns(Generic[B]):
         branch.ended = True
         del self.alive[branch]
 
-    def wake(self, branch: B, why: Wake, error: BaseException | None = None) -> bool:
+    def wake(self, branch: B, why: Wake) -> bool:
         """Make a parked branch ready; tells whether it was not ready before.
 
         A branch that is ready already keeps the reason it has.
@@ -132,7 +131,6 @@ class Turns(Generic[B]):
             return False
         branch.ready = True
         branch.wake = why
-        branch.error = error
         self._ready.append(branch)
         return True
 
@@ -151,6 +149,7 @@ class Turns(Generic[B]):
         branch.parked = False
         branch.parked_on = None
         self.holder = branch
+        self.granted += 1
         return branch
 
     @property

@@ -118,6 +118,7 @@ class _Run:
         driver = self._driver
         machine = driver.machine
         request = machine.input()
+        driver.late = self._late
         try:
             result, stable = await self._result(request)
         except anyio.get_cancelled_exc_class():
@@ -179,7 +180,7 @@ class _Run:
         of = f"the output of {handler.path}"
         return check_size(encode_value(write, result, of), of), write.stable
 
-    def _late(self, error: Exception) -> None:
+    def _late(self, error: BaseException) -> None:
         """An error of code that unwinds is no outcome, but it is not lost."""
         _log.warning(
             "%s raised %s while its attempt was being unwound (%s); this changes nothing",

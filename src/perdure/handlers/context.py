@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, TypeVarTupl
 from uuid import UUID
 
 from perdure.handlers.combining import Combining
+from perdure.handlers.structuring import Structuring
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -47,7 +48,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-class Context(Combining, Protocol):
+class Context(Combining, Structuring, Protocol):
     """The context of a service handler, and what all contexts have in common."""
 
     # --- who and where

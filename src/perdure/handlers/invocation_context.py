@@ -21,6 +21,7 @@ from perdure.durable.driver import Driver
 from perdure.durable.future import Awakeable, CallFuture, DurableFuture, JournalFuture, RunFuture
 from perdure.durable.outcome import failure_of
 from perdure.durable.serde import Serde, encode_value
+from perdure.durable.stopping import withdrawn
 from perdure.exceptions import PerdureError, TerminalError, UsageError
 from perdure.handlers.calls import Request
 from perdure.handlers.definitions import Handler, HandlerKind
@@ -34,6 +35,9 @@ from perdure.handlers.state import StateKey
 from perdure.handlers.steps import Step, check_size, reader
 from perdure.machine.awaiting import Leaf, Relay
 from perdure.machine.retry import RetryPolicy
+from perdure.structured import scope as scopes
+from perdure.structured.nursery import Nursery
+from perdure.structured.scope import Limit, limit_of
 from perdure.wire.messages import (
     Failure,
     Header,
@@ -52,7 +56,6 @@ __all__ = ["InvocationContext"]
 T = TypeVar("T")
 
 _ANY: Final[Any] = ...
-_DEAD: Final = Leaf(0)
 
 
 class InvocationContext:
@@ -89,7 +92,20 @@ class InvocationContext:
     # --- how operations are made -----------------------------------------------------------------------------------
 
     def leaf(self, command: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """Issue a command whose result is a leaf; a dead leaf in an attempt that is over."""
+        """Issue a command whose result is a leaf; a dead leaf in an attempt that is over, or in a cancelled block."""
+        driver = self.driver
+        if driver.fenced:
+            return self._dead()
+        branch = driver.holder()
+        if driver.stopping.alarmed and driver.stopping.refuses(branch):
+            return withdrawn()
+        try:
+            return command(*args, **options)
+        except PerdureError as error:
+            raise driver.broken(error)  # noqa: B904 - it is the same error
+
+    def told(self, command: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """The same for commands that tell somebody something, and whose answer may be ignored: always issued."""
         driver = self.driver
         if driver.fenced:
             return self._dead()
@@ -196,7 +212,9 @@ class InvocationContext:
         driver = self.driver
         if driver.fenced:
             return RunFuture(driver, self._dead(), step.read)
-        driver.holder()
+        branch = driver.holder()
+        if driver.stopping.alarmed and driver.stopping.refuses(branch):
+            return RunFuture(driver, withdrawn(), step.read)
         name = name or step.name
         try:
             leaf = driver.machine.run(name)
@@ -213,7 +231,8 @@ class InvocationContext:
                 retry=retry,
                 timeout=limit,
                 name=name,
-            )
+            ),
+            branch.block,
         )
         return RunFuture(driver, leaf, step.read)
 
@@ -316,10 +335,10 @@ class InvocationContext:
         pair = self.leaf(
             driver.machine.call, service, handler, payload, key=key or "", stable=stable, **_addressing(options)
         )
-        if driver.fenced:
-            return CallFuture(driver, JournalFuture(driver, _DEAD, read_id), _DEAD, read)
+        if isinstance(pair, Leaf):  # it was not issued
+            return CallFuture(driver, JournalFuture(driver, pair, read_id), pair, read)
         id_leaf, leaf = pair
-        driver.cancellation.add_call(id_leaf, leaf)
+        driver.holder().block.add_call(id_leaf, leaf, cancel_on_exit=bool(options.get("cancel_on_exit")))
         return CallFuture(driver, JournalFuture(driver, id_leaf, read_id), leaf, read)
 
     def _send(  # noqa: PLR0917 - private, with two callers
@@ -335,7 +354,7 @@ class InvocationContext:
     ) -> ContextInvocation[Any]:
         delay = options.get("delay")
         invoke_time = 0 if delay is None else round((self._clock.now() + seconds(delay, "delay")) * 1000)
-        id_leaf = self.leaf(
+        id_leaf = self.told(
             self.driver.machine.send,
             service,
             handler,
@@ -387,9 +406,9 @@ class InvocationContext:
     def awakeable(self, type: Any = _ANY, /, *, serde: Serde[Any] | None = None) -> Awakeable[Any]:  # noqa: A002 - the users' word
         """A future that somebody else completes."""
         read = reader(self._serde(type, serde), "the value of an awakeable")
-        made = self.leaf(self.driver.machine.awakeable)
-        if self.driver.fenced:
-            return Awakeable(self.driver, "", _DEAD, read)
+        made = self.told(self.driver.machine.awakeable)
+        if isinstance(made, Leaf):
+            return Awakeable(self.driver, "", made, read)
         id, leaf = made
         return Awakeable(self.driver, id, leaf, read)
 
@@ -408,8 +427,8 @@ class InvocationContext:
         if not name:
             raise UsageError("a signal needs a name")
         read = reader(self._serde(type, serde), f"the value of signal {name!r}")
-        self.driver.expect_named_signals()
-        return JournalFuture(self.driver, self.leaf(self.driver.machine.signal, name), read)
+        self.driver.signals.named = True
+        return JournalFuture(self.driver, self.told(self.driver.machine.signal, name), read)
 
     # --- state -----------------------------------------------------------------------------------------------------
 
@@ -478,6 +497,32 @@ class InvocationContext:
         """A set of futures that is read in the order in which they are done."""
         return DurableFuturesUnordered(self.driver, futures)
 
+    # --- structure -------------------------------------------------------------------------------------------------
+
+    def open_nursery(self, *, contain: bool = False) -> Nursery:
+        """A block whose children run concurrently."""
+        return Nursery(self.driver, contain=contain)
+
+    def CancelScope(self, *, shield: bool = False) -> scopes.CancelScope:  # noqa: N802 - it stands for a class
+        """A block that can be cancelled."""
+        return scopes.CancelScope(self.driver, shield=shield)
+
+    def move_on_after(self, duration: float | timedelta, /, *, shield: bool = False) -> scopes.CancelScope:
+        """A block that is left when a time has passed."""
+        return scopes.CancelScope(self.driver, limit=_duration(duration), shield=shield)
+
+    def move_on_at(self, deadline: datetime, /, *, shield: bool = False) -> scopes.CancelScope:
+        """A block that is left at a time."""
+        return scopes.CancelScope(self.driver, limit=_time(deadline), shield=shield)
+
+    def fail_after(self, duration: float | timedelta, /, *, shield: bool = False) -> scopes.CancelScope:
+        """A block that fails when a time has passed."""
+        return scopes.CancelScope(self.driver, limit=_duration(duration), shield=shield, fails=True)
+
+    def fail_at(self, deadline: datetime, /, *, shield: bool = False) -> scopes.CancelScope:
+        """A block that fails at a time."""
+        return scopes.CancelScope(self.driver, limit=_time(deadline), shield=shield, fails=True)
+
 
 class _Known(DurableFuture[str]):
     """An id that is known already."""
@@ -489,6 +534,18 @@ class _Known(DurableFuture[str]):
         leaf.settle(InvocationId(id))
         super().__init__(driver, leaf)
         self._value = id
+
+
+def _duration(value: Any) -> Limit:
+    if value is None or isinstance(value, datetime):
+        raise UsageError(f"a duration is a number of seconds or a timedelta, not {value!r}")
+    return limit_of(value, "a duration")
+
+
+def _time(value: Any) -> Limit:
+    if not isinstance(value, datetime):
+        raise UsageError(f"a deadline at a time is an aware datetime, not {value!r}; for a duration there is _after")
+    return limit_of(value, "a deadline")
 
 
 def _nothing(_: Result) -> None:

@@ -65,7 +65,7 @@ class ContextPromise(Generic[T]):
 
     def _complete(self, result: Value | Failure, *, stable: bool) -> DurableFuture[None]:
         ctx = self._ctx
-        leaf = ctx.leaf(ctx.driver.machine.complete_promise, self._name, result, stable=stable)
+        leaf = ctx.told(ctx.driver.machine.complete_promise, self._name, result, stable=stable)
         return JournalFuture(ctx.driver, leaf, _nothing)
 
 

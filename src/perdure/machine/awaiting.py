@@ -54,6 +54,9 @@ SUCCEEDED: Final = 1
 FAILED: Final = 2
 
 
+_RACES: Final = (CombinatorType.FIRST_COMPLETED, CombinatorType.FIRST_SUCCEEDED_OR_ALL_FAILED)
+
+
 class Node:
     """A point one can wait for.
 
@@ -142,7 +145,7 @@ class Leaf(Node):
         label: how to name it in an error message.
         tag: a place for the layer above (the closure of a run).
         observed: whether anybody awaited it, alone or in a combinator.
-        lost: whether it was given to a combinator that was decided without it.
+        lost: whether it was given to a race that was decided without it.
     """
 
     __slots__ = ("command", "id", "label", "lost", "observed", "result", "signal", "tag")
@@ -244,12 +247,14 @@ class Combined(Node):
         return True
 
     def _let_go(self) -> None:
-        """This node is decided: what is still open has lost."""
+        """This node is decided: what is still open has lost, if this was a race."""
+        race = self.combinator in _RACES
         for other in self.children:
             if other.state != PENDING:
                 continue
-            for leaf in open_leaves((other,)):
-                leaf.lost = True
+            if race:
+                for leaf in open_leaves((other,)):
+                    leaf.lost = True
             if other.parents is not None and self in other.parents:
                 other.parents.remove(self)
 

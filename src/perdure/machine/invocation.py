@@ -445,9 +445,14 @@ class Invocation:
 
     def sleep(self, wake_up_time: int, name: str = "") -> Leaf:
         """Set a timer, in milliseconds since the Unix epoch."""
+        return self.set_timer(wake_up_time, name)[0]
+
+    def set_timer(self, wake_up_time: int, name: str = "") -> tuple[Leaf, int]:
+        """The same; returns the time that counts too: the recorded one in a replay."""
         leaf = self._completions.expect(self._recorded.index + 1, "sleep")
-        self._issue(SleepCommand(wake_up_time, leaf.id, name))
-        return leaf
+        issued = self._issue(SleepCommand(wake_up_time, leaf.id, name))
+        assert isinstance(issued, SleepCommand)
+        return leaf, issued.wake_up_time
 
     def run(self, name: str = "") -> Leaf:
         """Announce a closure. Start it when nothing is left to deliver and the leaf is not settled."""

@@ -1,0 +1,119 @@
+"""Executing steps: which task runs a closure, and what becomes of its result.
+
+A closure runs without the turn. The one that a parked branch awaits runs in the task of that branch, which cannot go on
+before it anyway, in a context of its own; others get a task. If it finishes without waiting for anything, its command
+and its result leave in the same piece.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+
+from perdure.durable.branches import DriverBranch
+from perdure.durable.closures import Closure
+from perdure.durable.failures import NOT_RETRIED, StepFailed
+from perdure.machine.awaiting import Node, open_leaves
+from perdure.wire.messages import Failure, Value
+
+if TYPE_CHECKING:
+    from perdure.durable.driver import Driver
+
+__all__ = ["Execution"]
+
+
+class Execution:
+    """Executes the steps of one attempt."""
+
+    __slots__ = ("_driver",)
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    def start(self, node: Node | None) -> Closure | None:
+        """Start what has no result in the journal; give back the step that `node` is, for its branch to run."""
+        own: Closure | None = None
+        children = self._driver.children
+        assert children is not None
+        for closure in self._driver.runs.start():
+            if closure.leaf is node:
+                own = closure
+                continue
+            branch = self._waiting_for(closure)
+            if branch is not None and branch.event is not None:
+                branch.closure = closure
+                branch.event.set()
+            else:
+                children.start(self._in_task, closure)
+        return own
+
+    @staticmethod
+    def _waiting_for(closure: Closure) -> DriverBranch | None:
+        """The branch that waits for this step and for nothing else, and whose task sleeps."""
+        for waiter in closure.leaf.waiters or ():
+            if isinstance(waiter, DriverBranch) and waiter.parked_on is closure.leaf and waiter.closure is None:
+                return waiter
+        return None
+
+    async def _in_task(self, closure: Closure) -> None:
+        driver = self._driver
+        await driver.flush()
+        await self._execute(closure, inline=False)
+        if not driver.fenced:
+            await driver.flush()
+            driver.pump()
+
+    async def here(self, branch: DriverBranch, closure: Closure) -> None:
+        """Run the closure that a parked branch awaits, in its own task."""
+        driver = self._driver
+        try:
+            await self._execute(closure, inline=True)
+        except anyio.get_cancelled_exc_class():
+            await driver.host.cancelled_at_await(branch)  # noqa: ASYNC102 - it shields itself for a second
+            raise
+        if driver.fenced:
+            await driver.unwind()
+        await driver.flush()
+
+    async def _execute(self, closure: Closure, *, inline: bool) -> None:
+        """Run a closure to its proposal."""
+        driver = self._driver
+        failure: Exception | None = None
+        result: Value | Failure | None = None
+        try:
+            result = await driver.runs.result_of(closure, inline=inline)
+        except (StepFailed, *NOT_RETRIED) as error:
+            failure = error
+        finally:
+            driver.runs.ended(closure)
+        if failure is not None:
+            await driver.abort(failure)
+        elif result is not None and not driver.fenced:
+            driver.machine.propose_run(closure.leaf, result)
+
+    def anything_else(self, closure: Closure) -> bool:
+        """Whether a new attempt would interrupt, or delay, anything but this step."""
+        driver = self._driver
+        if len(driver.runs.running) > 1:
+            return True
+        if driver.machine.input_closed:
+            return False  # whatever else is waited for, it cannot be heard
+        if len(driver.turns.alive) > 1 or driver.deadlines.open or driver.turns.holder is not None:
+            return True
+        return any(leaf is not closure.leaf for leaf in open_leaves(driver.parked_nodes()))
+
+    async def abandon_late(self) -> None:
+        """With the input closed no timer can be heard: stop steps whose deadline has passed, without a result."""
+        driver = self._driver
+        while driver.deadlines.open and driver.runs.running and not driver.fenced:
+            left = min(deadline.at for deadline in driver.deadlines.open.values()) - driver.clock.now()
+            if left > 0:
+                await anyio.sleep(left)
+                continue
+            for block, (_, at) in list(driver.deadlines.open.items()):
+                if at <= driver.clock.now():
+                    driver.deadlines.drop(block)
+                    for reached in block.reached():
+                        for closure in reached.unsettled():
+                            closure.abandon()
