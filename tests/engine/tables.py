@@ -168,7 +168,7 @@ class Tables:
     def promise(self, service: str, key: str, name: str) -> Sequence[r.Row]:
         done = self.promises.get((service, key, name))
         waiters = [each for each in self.promise_waiters if (each.service, each.key, each.name) == (service, key, name)]
-        return [*([done] if done is not None else []), *sorted(waiters, key=lambda each: each.number)]
+        return [*([done] if done is not None else []), *sorted(waiters, key=attrgetter("number"))]
 
     def state_of(self, service: str, key: str) -> dict[bytes, bytes]:
         return dict(sorted(self.state.get((service, key), {}).items()))

@@ -99,6 +99,10 @@ class Host(Protocol):
         """An attempt has come to rest."""
         ...
 
+    def all_gone(self) -> None:
+        """No attempt runs."""
+        ...
+
     def launch(self, order: StartAttempt) -> Launch | ErrorMessage | None:
         """What is needed for a start; `None` when it is no longer wanted, an error when there is no such handler."""
         ...
@@ -339,8 +343,11 @@ class Attempts:
         self._host.feed(AttemptOver(session.number, session.attempt, how, error))
         self._admit()
         self._host.settle()
-        if not self._live and self._gone is not None:
-            self._gone()
+        if not self._live:
+            self.next_deadline = math.inf
+            self._host.all_gone()
+            if self._gone is not None:
+                self._gone()
 
     # --- what handlers send ----------------------------------------------------------------------------------------
 

@@ -221,7 +221,7 @@ class Core:
 
     def is_quiet(self) -> bool:
         """Whether nothing but the passing of time can bring anything about."""
-        return self.pump.idle and self._wake_at > self.clock.now() and self.attempts.quiet
+        return not self.closing and self.pump.idle and self._wake_at > self.clock.now() and self.attempts.quiet
 
     # --- what attempts need ----------------------------------------------------------------------------------------
 
@@ -252,6 +252,11 @@ class Core:
         """Something is due at this moment, seconds since the epoch."""
         if moment < self._wake_at:
             self._wake_at = moment
+            self._changed.set()
+
+    def all_gone(self) -> None:
+        """No attempt runs: their clocks need no look. A clock that is moved would be moved to them."""
+        if self._moved is not None:
             self._changed.set()
 
     def launch(self, order: StartAttempt) -> Launch | ErrorMessage | None:

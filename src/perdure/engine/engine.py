@@ -134,7 +134,7 @@ class Engine:
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
+    ) -> None:
         assert self._tasks is not None
         assert self._leave is not None
         self._leave.set()
@@ -142,9 +142,9 @@ class Engine:
             self._core.closing = True
         cancelled = isinstance(exc, anyio.get_cancelled_exc_class())
         try:
-            if cancelled:
-                return await self._tasks.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102 - the group waits for what shields itself
-            await self._tasks.__aexit__(None, None, None)  # noqa: ASYNC102 - likewise
+            # The group would wrap an error of the block; a cancellation is its business.
+            given = (exc_type, exc, traceback) if cancelled else (None, None, None)
+            await self._tasks.__aexit__(*given)  # noqa: ASYNC102 - it waits for what shields itself
         except BaseExceptionGroup:
             failure = self._core.failure if self._core is not None else None
             if failure is None:
@@ -152,7 +152,6 @@ class Engine:
             if exc is None or cancelled or exc is failure:
                 raise failure from failure.__cause__
             raise failure from exc
-        return None
 
     async def _run(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
         """Everything between opening and closing; once open, only its own end or failure ends it."""
@@ -161,11 +160,13 @@ class Engine:
         failure: Exception | None = None
         with anyio.CancelScope() as scope:
             async with AsyncExitStack() as stack:
-                app = shared.app if shared.home is not None else await stack.enter_async_context(endpoint.running())
-                home = await stack.enter_async_context(anyio.create_task_group())
-                stack.callback(home.cancel_scope.cancel)
                 try:
-                    core = self._core = self._open(home, app, stack)
+                    app = shared.app if shared.home is not None else await stack.enter_async_context(endpoint.running())
+                    store = self._open_store(self._path, inline=isinstance(self._source, MovedClock))
+                    stack.push_async_callback(self._close, store)
+                    home = await stack.enter_async_context(anyio.create_task_group())
+                    stack.callback(home.cancel_scope.cancel)
+                    core = self._core = self._begin(store, home, app, stack)
                 except Exception as error:  # noqa: BLE001 - raised below, outside of the groups, which would wrap it
                     failure = error
                 else:
@@ -176,13 +177,11 @@ class Engine:
         if failure is not None:
             raise failure
 
-    def _open(self, home: anyio.abc.TaskGroup, app: Any, stack: AsyncExitStack) -> Core:
-        """Open the file, and take up what was in work."""
+    def _begin(self, store: Store, home: anyio.abc.TaskGroup, app: Any, stack: AsyncExitStack) -> Core:
+        """Take up what was in work."""
         endpoint = self._endpoint
         services = offered(self._registry)
         manifest = encode(self._registry.manifest(ProtocolMode.BIDI_STREAM), MAX_VERSION)
-        store = self._open_store(self._path, inline=isinstance(self._source, MovedClock))
-        stack.push_async_callback(self._close, store)
         clock = EngineClock(self._source, store.mark / 1000)
         environment = Environment(self._registry, middleware=endpoint.environment.middleware, clock=clock, app=app)
         environment.home = home
@@ -193,9 +192,8 @@ class Engine:
         home.start_soon(core.write_lazily)
         moved = clock.moved
         if moved is not None:
-            quiet = core.is_quiet
-            moved.join(quiet)
-            stack.callback(moved.leave, quiet)
+            moved.join(core.is_quiet)
+            stack.callback(moved.leave, core.is_quiet)
             home.start_soon(moved.move)
         return core
 
