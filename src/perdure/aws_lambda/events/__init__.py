@@ -66,7 +66,7 @@ if TYPE_CHECKING:
         UserMigrationResponse,
         VerifyChallengeResponse,
     )
-    from perdure.aws_lambda.events.detection import SOURCES, UnknownEventError, detect, parse
+    from perdure.aws_lambda.events.detection import SOURCES, detect, parse
     from perdure.aws_lambda.events.dynamodb import (
         DynamoDbChange,
         DynamoDbEvent,
@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     )
     from perdure.aws_lambda.events.eventbridge import EventBridgeEvent
     from perdure.aws_lambda.events.function_url import FunctionUrlEvent
+    from perdure.aws_lambda.events.http_sources import HTTP_SOURCES, http_source
     from perdure.aws_lambda.events.kafka import KafkaEvent, KafkaRecord
     from perdure.aws_lambda.events.kinesis import KinesisData, KinesisEvent, KinesisRecord
     from perdure.aws_lambda.events.lattice import LatticeIdentity, LatticeRequestContext, LatticeV1Event, LatticeV2Event
@@ -93,9 +94,10 @@ if TYPE_CHECKING:
     from perdure.aws_lambda.events.sns import SnsAttribute, SnsEvent, SnsMessage, SnsRecord
     from perdure.aws_lambda.events.sqs import SqsAttributes, SqsEvent, SqsMessageAttribute, SqsRecord
     from perdure.aws_lambda.events.streams import StreamWindow, Window
-    from perdure.aws_lambda.events.structure import AwsObject, Event
+    from perdure.aws_lambda.events.structure import AwsObject, Event, UnknownEventError
 
 __all__ = [
+    "HTTP_SOURCES",
     "SOURCES",
     "AlbEvent",
     "AlbRequestContext",
@@ -193,6 +195,7 @@ __all__ = [
     "detect",
     "from_attribute",
     "from_item",
+    "http_source",
     "parse",
     "process_batch",
 ]
@@ -213,10 +216,11 @@ _HOMES: Final = {
     "CognitoVerifyChallengeEvent CreateChallengeResponse CustomMessageResponse "
     "DefineChallengeResponse GroupConfiguration PreSignUpResponse PreTokenResponse "
     "PreTokenV2Response SyncRecord TokenGeneration UserMigrationResponse VerifyChallengeResponse",
-    "detection": "SOURCES UnknownEventError detect parse",
+    "detection": "SOURCES detect parse",
     "dynamodb": "DynamoDbChange DynamoDbEvent DynamoDbIdentity DynamoDbRecord from_attribute from_item",
     "eventbridge": "EventBridgeEvent",
     "function_url": "FunctionUrlEvent",
+    "http_sources": "HTTP_SOURCES http_source",
     "kafka": "KafkaEvent KafkaRecord",
     "kinesis": "KinesisData KinesisEvent KinesisRecord",
     "lattice": "LatticeIdentity LatticeRequestContext LatticeV1Event LatticeV2Event",
@@ -225,7 +229,7 @@ _HOMES: Final = {
     "sns": "SnsAttribute SnsEvent SnsMessage SnsRecord",
     "sqs": "SqsAttributes SqsEvent SqsMessageAttribute SqsRecord",
     "streams": "StreamWindow Window",
-    "structure": "AwsObject Event",
+    "structure": "AwsObject Event UnknownEventError",
 }
 _HOME_OF: Final = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names.split()}
 

@@ -1,8 +1,7 @@
 """Which source an event is from.
 
 Events say so in different places: a key, the request context, the `eventSource` of the first record. Each rule looks
-only at what its source always sends and no other does, so their order does not matter, except that a function URL is
-an HTTP API with a domain of its own.
+only at what its source always sends and no other does, so their order does not matter.
 """
 
 from __future__ import annotations
@@ -10,13 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from perdure.aws_lambda.events.api_gateway import (
-    ApiGatewayHttpEvent,
-    ApiGatewayRequestAuthorizerEvent,
-    ApiGatewayRestEvent,
-    ApiGatewayTokenAuthorizerEvent,
-    ApiGatewayWebSocketEvent,
-)
+from perdure.aws_lambda.events.api_gateway import ApiGatewayRequestAuthorizerEvent, ApiGatewayTokenAuthorizerEvent
 from perdure.aws_lambda.events.cloudwatch_logs import CloudWatchLogsEvent
 from perdure.aws_lambda.events.cognito import (
     CognitoCreateChallengeEvent,
@@ -37,18 +30,15 @@ from perdure.aws_lambda.events.cognito import (
 )
 from perdure.aws_lambda.events.dynamodb import DynamoDbEvent
 from perdure.aws_lambda.events.eventbridge import EventBridgeEvent
-from perdure.aws_lambda.events.function_url import FunctionUrlEvent
+from perdure.aws_lambda.events.http_sources import HTTP_SOURCES, http_source
 from perdure.aws_lambda.events.kafka import KafkaEvent
 from perdure.aws_lambda.events.kinesis import KinesisEvent
-from perdure.aws_lambda.events.lattice import LatticeV1Event, LatticeV2Event
-from perdure.aws_lambda.events.load_balancer import AlbEvent
 from perdure.aws_lambda.events.s3 import S3Event
 from perdure.aws_lambda.events.sns import SnsEvent
 from perdure.aws_lambda.events.sqs import SqsEvent
-from perdure.aws_lambda.events.structure import Event, as_object
-from perdure.aws_lambda.failures import PayloadError
+from perdure.aws_lambda.events.structure import Event, UnknownEventError, as_object
 
-__all__ = ["SOURCES", "UnknownEventError", "detect", "parse"]
+__all__ = ["SOURCES", "detect", "parse"]
 
 _Fields = Mapping[str, Any]
 
@@ -74,10 +64,6 @@ _TRIGGERS: Final[dict[str, type[CognitoTrigger]]] = {
     "CustomEmailSender": CognitoCustomSenderEvent,
     "CustomSMSSender": CognitoCustomSenderEvent,
 }
-
-
-class UnknownEventError(PayloadError):
-    """An event is of no source that is known here, or of none that is accepted."""
 
 
 def detect(event: bytes | str | Mapping[str, Any]) -> type[Event]:
@@ -157,33 +143,12 @@ def _authorizer(event: _Fields) -> type[Event] | None:
     return None
 
 
-def _http(event: _Fields) -> type[Event] | None:
-    match event:
-        case {"requestContext": {"elb": _}, "httpMethod": _}:
-            return AlbEvent
-        case {"requestContext": {"connectionId": _, "eventType": _}}:
-            return ApiGatewayWebSocketEvent
-        case {"requestContext": {"serviceNetworkArn": _}, "version": "2.0"}:
-            return LatticeV2Event
-        case {"raw_path": _, "method": _}:
-            return LatticeV1Event
-        case {"requestContext": {"http": _, "domainName": str() as domain}, "version": "2.0"} if (
-            ".lambda-url." in domain
-        ):
-            return FunctionUrlEvent
-        case {"requestContext": {"http": _}, "version": "2.0"}:
-            return ApiGatewayHttpEvent
-        case {"requestContext": _, "httpMethod": _, "path": _} if "methodArn" not in event:
-            return ApiGatewayRestEvent
-    return None
-
-
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
 _RULES: Final[tuple[Callable[[_Fields], type[Event] | None], ...]] = (
-    _http,
+    http_source,
     _batch,
     _bus,
     _kafka,
@@ -193,15 +158,9 @@ _RULES: Final[tuple[Callable[[_Fields], type[Event] | None], ...]] = (
 )
 
 SOURCES: Final[tuple[type[Event], ...]] = (
-    ApiGatewayRestEvent,
-    ApiGatewayHttpEvent,
-    ApiGatewayWebSocketEvent,
+    *HTTP_SOURCES,
     ApiGatewayTokenAuthorizerEvent,
     ApiGatewayRequestAuthorizerEvent,
-    FunctionUrlEvent,
-    AlbEvent,
-    LatticeV1Event,
-    LatticeV2Event,
     *_RECORDS.values(),
     KafkaEvent,
     EventBridgeEvent,

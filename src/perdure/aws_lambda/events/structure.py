@@ -26,11 +26,15 @@ import msgspec
 
 from perdure.aws_lambda.failures import PayloadError
 
-__all__ = ["AwsObject", "Event", "as_object", "convert"]
+__all__ = ["AwsObject", "Event", "UnknownEventError", "as_object", "convert"]
 
 T = TypeVar("T")
 
 _Step = Callable[[Any], Any]
+
+
+class UnknownEventError(PayloadError):
+    """An event is of no source that is known here, or of none that is accepted."""
 
 
 class AwsObject(msgspec.Struct, kw_only=True, rename="camel", omit_defaults=True):
