@@ -31,7 +31,7 @@ _LOOK_EVERY: Final = 200
 """Rows written, a commit counting as two, between two looks at the length of the log."""
 
 _ENTRY: Final = "SELECT entry FROM journal WHERE number=? AND idx=?"
-_TOUCH: Final = "UPDATE meta SET value=value WHERE name='mark'"
+_COUNT: Final = "UPDATE meta SET value=value+1 WHERE name='repeated'"  # the same value again would write no page
 _SET_CLEAN: Final = "UPDATE meta SET value=1 WHERE name='clean'"
 
 _log: Final = logging.getLogger("perdure.engine")
@@ -82,7 +82,7 @@ class Commits:
 
         def change() -> None:
             if again and self._is_written(rows):
-                self._connection.execute(_TOUCH)
+                self._connection.execute(_COUNT)
             else:
                 write(self._connection.execute, rows)
 

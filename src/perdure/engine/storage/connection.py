@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn, Protocol, TypeAlias
 
 from perdure.exceptions import UsageError
 
-__all__ = ["MEMORY", "Connect", "Connection", "SqliteConnection", "connect"]
+__all__ = ["MEMORY", "Columns", "Connect", "Connection", "Executor", "SqliteConnection", "connect"]
 
 MEMORY: Final = ":memory:"
 """The path of a store that is kept in memory and is gone when it is closed."""

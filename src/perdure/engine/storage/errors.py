@@ -31,6 +31,8 @@ __all__ = [
     "NotWritable",
     "StorageError",
     "TryAgain",
+    "code_of",
+    "describe",
     "judge",
     "refuse",
 ]

@@ -6,6 +6,7 @@ its own and is fetched to the end at once: an open cursor would keep the write-a
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -27,7 +28,8 @@ from perdure.engine.rows import (
     WorkKind,
 )
 from perdure.engine.storage.columns import AWAITED, EDIT, HANDLERS, HEADERS, NAMES, REASON, RESULT, SUMMARY
-from perdure.engine.storage.connection import Connection
+from perdure.engine.storage.connection import Columns, Connection
+from perdure.engine.storage.errors import describe
 from perdure.engine.storage.schema import LIVE, given_id, stored_id
 from perdure.engine.storage.statements import INVOCATION_COLUMNS
 from perdure.engine.view import Counters
@@ -78,42 +80,50 @@ class StoreReader:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
+    def _query(self, sql: str, columns: Columns = ()) -> list[Any]:
+        try:
+            return self._connection.query(sql, columns)
+        except sqlite3.Error as error:
+            raise EngineFailed(
+                f"its file cannot be read: {describe(error)}; look at the disk, then at the file: perdure doctor"
+            ) from error
+
     def counters(self) -> Counters:
         """The highest numbers that were ever given out; `attempt` is 0."""
-        [(deleted, invocation, work, deployment)] = self._connection.query(_COUNTERS)
+        [(deleted, invocation, work, deployment)] = self._query(_COUNTERS)
         return Counters(max(deleted, invocation or 0), work or 0, deployment or 0)
 
     def mark(self) -> int:
         """The latest engine time that was stored, in milliseconds since the Unix epoch; 0 for a new file."""
-        [(mark,)] = self._connection.query(_MARK)
+        [(mark,)] = self._query(_MARK)
         return int(mark)
 
     def invocation(self, number: int) -> list[Row] | None:
         """The rows an invocation is folded from, as `perdure.engine.view.Reader` says; `None` when there is none."""
-        found = self._connection.query(_INVOCATION, (number,))
+        found = self._query(_INVOCATION, (number,))
         if not found:
             return None
         put = _invocation(found[0])
         rows: list[Row] = [put]
-        rows += [PutSink(number, *sink) for sink in self._connection.query(_SINKS, (number,))]
+        rows += [PutSink(number, *sink) for sink in self._query(_SINKS, (number,))]
         if put.status is not Status.COMPLETED:
             first = put.summary.length if put.summary else 0
-            stored = self._connection.query(_ENTRIES, (number, first, _ALL))
+            stored = self._query(_ENTRIES, (number, first, _ALL))
             rows += [AppendEntry(number, index, _entry(entry, number, index)) for index, entry in stored]
         return rows
 
     def find(self, id: bytes) -> int:
         """The row number of an invocation by its 24 bytes; 0 when there is none."""
-        found = self._connection.query(_FIND, (stored_id(id),))
+        found = self._query(_FIND, (stored_id(id),))
         return int(found[0][0]) if found else 0
 
     def key(self, service: str, key: str) -> list[Row]:
         """`PutLock` and `Enqueue`s of a key, by position; empty when there is nothing."""
         name = (service, key)
-        rows: list[Row] = [PutLock(service, key, number) for (number,) in self._connection.query(_LOCK, name)]
+        rows: list[Row] = [PutLock(service, key, number) for (number,) in self._query(_LOCK, name)]
         rows += [
             Enqueue(service, key, position, number, EDIT.maybe(edit))
-            for position, number, edit in self._connection.query(_QUEUE, name)
+            for position, number, edit in self._query(_QUEUE, name)
         ]
         return rows
 
@@ -121,23 +131,23 @@ class StoreReader:
         """`PutPromise` and `PutPromiseWaiter`s of a promise; empty when there is nothing."""
         whole = (service, key, name)
         rows: list[Row] = [
-            PutPromise(service, key, name, RESULT.read(result)) for (result,) in self._connection.query(_PROMISE, whole)
+            PutPromise(service, key, name, RESULT.read(result)) for (result,) in self._query(_PROMISE, whole)
         ]
-        rows += [PutPromiseWaiter(*whole, *waiter) for waiter in self._connection.query(_PROMISE_WAITERS, whole)]
+        rows += [PutPromiseWaiter(*whole, *waiter) for waiter in self._query(_PROMISE_WAITERS, whole)]
         return rows
 
     def state(self, service: str, key: str, name: bytes) -> bytes | None:
         """A key of a state."""
-        found = self._connection.query(_STATE, (service, key, name))
+        found = self._query(_STATE, (service, key, name))
         return found[0][0] if found else None
 
     def state_names(self, service: str, key: str) -> list[bytes]:
         """The keys of a state, sorted."""
-        return [name for (name,) in self._connection.query(_STATE_NAMES, (service, key))]
+        return [name for (name,) in self._query(_STATE_NAMES, (service, key))]
 
     def state_entries(self, service: str, key: str) -> list[tuple[bytes, bytes]]:
         """The keys of a state with their values, sorted by key."""
-        return self._connection.query(_STATE_ENTRIES, (service, key))
+        return self._query(_STATE_ENTRIES, (service, key))
 
     def entries(self, number: int, first: int, limit: int) -> list[Command | Notification]:
         """At most `limit` entries of a journal, from index `first` on.
@@ -145,7 +155,7 @@ class StoreReader:
         Raises:
             EngineFailed: an entry is missing or cannot be read.
         """
-        stored = self._connection.query(_ENTRIES, (number, first, limit))
+        stored = self._query(_ENTRIES, (number, first, limit))
         if stored and stored[-1][0] != first + len(stored) - 1:
             raise EngineFailed(
                 f"the journal of invocation {number} has a gap behind entry {first}; the file was changed by something "
@@ -155,7 +165,7 @@ class StoreReader:
 
     def services(self) -> list[Row]:
         """Every `PutDeployment` and `PutService`."""
-        rows: list[Row] = [_deployment(columns) for columns in self._connection.query(_DEPLOYMENTS)]
+        rows: list[Row] = [_deployment(columns) for columns in self._query(_DEPLOYMENTS)]
         rows += [
             PutService(
                 service=service,
@@ -164,21 +174,21 @@ class StoreReader:
                 kind=Kind(kind),
                 handlers=HANDLERS.read(handlers),
             )
-            for service, revision, deployment, kind, handlers in self._connection.query(_SERVICES)
+            for service, revision, deployment, kind, handlers in self._query(_SERVICES)
         ]
         return rows
 
     def timers_due(self, now: int, limit: int) -> list[PutTimer]:
         """At most `limit` timers with `due <= now`, in the order in which they fire."""
-        return [PutTimer(*timer) for timer in self._connection.query(_TIMERS, (now, limit))]
+        return [PutTimer(*timer) for timer in self._query(_TIMERS, (now, limit))]
 
     def works(self, limit: int) -> list[PutWork]:
         """At most `limit` works, oldest first."""
-        return [PutWork(work, WorkKind(kind), *rest) for work, kind, *rest in self._connection.query(_WORKS, (limit,))]
+        return [PutWork(work, WorkKind(kind), *rest) for work, kind, *rest in self._query(_WORKS, (limit,))]
 
     def invoked(self, after: int, limit: int) -> list[int]:
         """At most `limit` numbers above `after` of invocations with status `INVOKED`, in order."""
-        return [number for (number,) in self._connection.query(_INVOKED, (after, limit))]
+        return [number for (number,) in self._query(_INVOKED, (after, limit))]
 
 
 def _invocation(columns: Sequence[Any]) -> PutInvocation:

@@ -17,7 +17,7 @@ from typing import Final
 
 from perdure.engine.rows import Status
 
-__all__ = ["APPLICATION_ID", "LIVE", "TABLES", "given_id", "stored_id"]
+__all__ = ["APPLICATION_ID", "LIVE", "META", "TABLES", "given_id", "stored_id"]
 
 APPLICATION_ID: Final = 0x70657264
 """Marks a file as perdure's in its header (`perd`), for `file` and for us."""
@@ -159,13 +159,17 @@ CREATE TABLE services (
     handlers BLOB NOT NULL
 ) WITHOUT ROWID;
 
-INSERT INTO meta VALUES ('clean', 0), ('mark', 0), ('last_number', 0);
+INSERT INTO meta VALUES ('clean', 0), ('mark', 0), ('last_number', 0), ('repeated', 0);
 """
 """The schema of version 1.
 
 `meta` holds `clean` (1 while no engine has the file open, and the last one closed it), `mark` (the latest engine time
-that was stored) and `last_number` (the highest row id of an invocation that was deleted: none is given twice).
+that was stored), `last_number` (the highest row id of an invocation that was deleted: none is given twice) and
+`repeated` (how many batches were found to be written although their commit had failed).
 """
+
+META: Final = frozenset({"clean", "mark", "last_number", "repeated"})
+"""The rows of `meta`."""
 
 
 def stored_id(id: bytes) -> bytes:

@@ -25,12 +25,13 @@ from perdure.engine.storage.bridge import post_here
 from perdure.engine.storage.checks import look
 from perdure.engine.storage.commits import Commits
 from perdure.engine.storage.connection import MEMORY, Connect, Connection, connect
-from perdure.engine.storage.errors import NotWritable, StorageError, TryAgain, code_of, refuse
+from perdure.engine.storage.errors import Corrupt, NotWritable, StorageError, TryAgain, code_of, refuse
 from perdure.engine.storage.inline import InlineWriter
 from perdure.engine.storage.listener import Listener, Writer
 from perdure.engine.storage.lock_file import LockFile
 from perdure.engine.storage.migrations import check_version, migrate, version_of
 from perdure.engine.storage.reader import StoreReader
+from perdure.engine.storage.schema import META
 from perdure.engine.storage.wal import CHECKPOINT_AT, WalFile, warm
 from perdure.engine.storage.writer import ThreadedWriter
 from perdure.exceptions import EngineFailed, UsageError
@@ -67,6 +68,7 @@ class Store:
         *,
         created: bool,
         unclean: bool,
+        mark: int,
         write_connection: Connection,
         read_connection: Connection,
         inline: bool,
@@ -77,7 +79,7 @@ class Store:
         self.created: bool = created
         self.unclean: bool = unclean
         self.reader: StoreReader = StoreReader(read_connection)
-        self.mark: int = self.reader.mark()
+        self.mark: int = mark
         self._write_connection = write_connection
         self._read_connection = read_connection
         self._lock = lock
@@ -226,6 +228,7 @@ def _open_memory(connect: Connect) -> Store:
         MEMORY,
         created=True,
         unclean=False,
+        mark=0,
         write_connection=connection,
         read_connection=connection,
         inline=True,
@@ -245,8 +248,10 @@ def _open_file(
     connection = connect(path, read_only=False)
     undo.callback(_close, connection)
     created = _prepare(connection, path, synchronous)
-    [(clean,)] = connection.query("SELECT value FROM meta WHERE name='clean'")
-    unclean = not created and not clean
+    meta = dict(connection.query("SELECT name, value FROM meta"))
+    if not meta.keys() >= META:
+        raise Corrupt(f"{path} is damaged: its table meta is not complete; perdure doctor {path} tells more")
+    unclean = not created and not meta["clean"]
     if unclean:
         look(connection, path)
     if warmed:
@@ -258,10 +263,12 @@ def _open_file(
     reader = connect(path, read_only=True)
     if reader is not connection:
         undo.callback(_close, reader)
+        reader.query("SELECT count(*) FROM meta")  # opens the file: `Store.close` relies on that
     return Store(
         path,
         created=created,
         unclean=unclean,
+        mark=meta["mark"],
         write_connection=connection,
         read_connection=reader,
         inline=inline,

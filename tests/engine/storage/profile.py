@@ -1,0 +1,13 @@
+"""How much is tried: little in the default suite, much with the environment variable PERDURE_STORAGE=full."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+FULL: Final = os.environ.get("PERDURE_STORAGE") == "full"
+
+
+def scaled(default: int, full: int) -> int:
+    """A number of examples, rounds, or images."""
+    return full if FULL else default
