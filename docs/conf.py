@@ -54,14 +54,14 @@ napoleon_use_rtype = False
 nitpick_ignore_regex = [
     # Names of other projects: their inventories are not fetched.
     (r"py:.*", r"(anyio|trio|msgspec|structlog|pytest)(\..*)?"),
-    (r"py:.*", r"(asyncio|collections|contextlib|datetime|enum|functools|logging|pathlib|random|ssl)(\..*)?"),
+    (r"py:.*", r"(asyncio|collections|contextlib|datetime|enum|functools|logging|os|pathlib|random|ssl)(\..*)?"),
     (r"py:.*", r"(types|typing|typing_extensions|uuid)(\..*)?"),
     (r"py:.*", r"(AbstractAsyncContextManager|Any|Awaitable|Callable|Iterable|Mapping|Sequence|TypeForm|timedelta)"),
     # Type variables and parameters of signatures.
     (r"py:.*", r"(.*\.)?(P|R|T|U|V|In|C|R_co|T_co|Ts|T\d|C\d|P\.(args|kwargs))"),
     # What stands behind public names and is described with them.
-    (r"py:.*", r"perdure\.(client|cli|durable|handlers|machine|server|testing|wire)\..*"),
-    (r"py:.*", r"(ASGIApp|Callee|Clock|Definition|HandlerKind|Receiver|Serdes|ServerError|Shape)"),
+    (r"py:.*", r"perdure\.(aws_lambda|client|cli|durable|engine|handlers|machine|server|structured|testing|wire)\..*"),
+    (r"py:.*", r"(ASGIApp|Accepted|Callee|Clock|Definition|HandlerKind|Quiet|Receiver|Serdes|ServerError|Shape)"),
     (r"py:.*", r"(Receive|Scope|Send|SignatureBackend|VerifySignature)"),
 ]
 
