@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 import enum
-import math
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from perdure.durable.turns import Branch
 if TYPE_CHECKING:
     from perdure.durable.blocks import Block
     from perdure.durable.closures import Closure
+    from perdure.durable.loop import Wakeup
 
 __all__ = ["DriverBranch", "Hears"]
 
@@ -41,7 +41,6 @@ class DriverBranch(Branch):
         hears: which cancellations wake it.
         native: the native scope around all of it, once its task runs.
         native_cancels: how many native scopes around it were cancelled on behalf of durable ones.
-        deadline: the native deadline around its task.
         inside: whether it waits for something of the driver, and not plainly.
         doubt: whether asyncio cancelled its task, and it is not known who did that.
         gone: set when its task has ended, where somebody waits for that.
@@ -53,7 +52,6 @@ class DriverBranch(Branch):
         "closure",
         "context",
         "coroutine",
-        "deadline",
         "doubt",
         "event",
         "gone",
@@ -74,12 +72,11 @@ class DriverBranch(Branch):
         self.context: contextvars.Context | None = None
         self.coroutine: Coroutine[Any, Any, None] | None = None
         self.stepping: bool = False
-        self.event: anyio.Event | None = None
+        self.event: Wakeup | None = None
         self.closure: Closure | None = None
         self.hears: Hears = Hears.ALL
         self.native: anyio.CancelScope | None = None
         self.native_cancels: int = 0
-        self.deadline: float = math.inf
         self.inside: bool = False
         self.doubt: bool = False
         self.gone: anyio.Event | None = None

@@ -51,7 +51,7 @@ from perdure.durable.failures import BROKEN, StepFailed, write_failure
 from perdure.durable.holding import Holding, Patience
 from perdure.durable.host import Host
 from perdure.durable.link import Link
-from perdure.durable.loop import open_scope, raise_cancelled
+from perdure.durable.loop import Wakeup, effective_deadline, open_scope, raise_cancelled, wakeup
 from perdure.durable.resting import HINT_AFTER, Resting, names_of
 from perdure.durable.runs import Runs
 from perdure.durable.signals import Signals
@@ -103,6 +103,7 @@ class Driver:
 
     __slots__ = (
         "_breathe_at",
+        "_deadline",
         "_delivered",
         "_holding",
         "_home",
@@ -156,6 +157,7 @@ class Driver:
         self.root.block = self.handler_block
         self.host: Host = Host(self)
         self._home = home
+        self._deadline = math.inf
         self.children: Children | None = None
         self.over: bool = False
         self._unwritable = False
@@ -221,7 +223,7 @@ class Driver:
         try:
             try:
                 with open_scope() as self.root.native:
-                    self.root.deadline = anyio.current_effective_deadline()
+                    self._deadline = effective_deadline()
                     await self._run_root(handler)
             except anyio.get_cancelled_exc_class() as cancelled:  # noqa: ASYNC103 - what nobody meant is a failure, told as one
                 if not self.host.was_taken_back() and not self.host.was_stray(cancelled):
@@ -381,7 +383,7 @@ class Driver:
         """A parked branch reads: nothing else can happen meanwhile."""
         if self.fenced:
             await self.unwind()
-        if -math.inf < anyio.current_effective_deadline() < branch.deadline:
+        if -math.inf < effective_deadline() < self._deadline:
             await self.host.refuse(branch, "deadline")
         self._reading = True
         try:
@@ -634,12 +636,12 @@ class Driver:
         return self.turns.holder is None
 
     async def _sleep_until_turn(self, branch: DriverBranch) -> None:
-        event = branch.event = anyio.Event()
+        event = branch.event = wakeup()
         self.start_reader()
         if self.fenced:
             await self.unwind()
-        if -math.inf < anyio.current_effective_deadline() < branch.deadline:
-            await self.host.refuse(branch, "deadline")
+        if branch is self.root and -math.inf < effective_deadline() < self._deadline:
+            await self.host.refuse(branch, "deadline")  # for other branches it is seen when it fires: asking is dear
         try:
             if len(self.turns.alive) == 1 and self.machine.version >= ProtocolVersion.V7:
                 await self._sleep_telling(event)
@@ -657,7 +659,7 @@ class Driver:
         if self.turns.holder is not branch:  # the fence woke us
             await self.unwind()
 
-    async def _sleep_telling(self, event: anyio.Event) -> None:
+    async def _sleep_telling(self, event: Wakeup) -> None:
         """Sleep; if that lasts, a runtime of version 7 is told what is waited for."""
         if self.machine.input_closed:
             return
@@ -667,11 +669,11 @@ class Driver:
             self.resting.tell()
             await self.flush()
 
-    async def _execute_parked(self, branch: DriverBranch) -> anyio.Event:
+    async def _execute_parked(self, branch: DriverBranch) -> Wakeup:
         """The task of a parked branch executes the step it waits for; returns what to wait for then."""
         closure, branch.closure = branch.closure, None
         assert closure is not None
-        event = branch.event = anyio.Event()
+        event = branch.event = wakeup()
         await self.execution.here(branch, closure)
         self.pump()
         if self.turns.holder is branch:

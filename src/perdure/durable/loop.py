@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import sys
-from typing import NoReturn, cast
+from typing import NoReturn, Protocol, cast
 
 import anyio
 
-__all__ = ["is_being_cancelled", "is_stray", "open_scope", "raise_cancelled"]
+__all__ = ["Wakeup", "effective_deadline", "is_being_cancelled", "is_stray", "open_scope", "raise_cancelled", "wakeup"]
 
 _asyncio_scope: type[anyio.CancelScope] | None = None
 
@@ -27,6 +27,38 @@ def open_scope() -> anyio.CancelScope:
     if _asyncio_scope is None:
         _asyncio_scope = type(anyio.CancelScope())
     return _asyncio_scope()
+
+
+class Wakeup(Protocol):
+    """What a parked branch sleeps on."""
+
+    def set(self) -> object:
+        """Wake who sleeps, now or later."""
+        ...
+
+    def is_set(self) -> bool:
+        """Whether that was done."""
+        ...
+
+    async def wait(self) -> object:
+        """Sleep."""
+        ...
+
+
+def wakeup() -> Wakeup:
+    """Return an event of the loop that runs: a third of the price of anyio's."""
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_task():
+        return cast("Wakeup", trio.Event())
+    return asyncio.Event()
+
+
+def effective_deadline() -> float:
+    """Return the native deadline around this code, on the loop's clock; `-inf` where it is cancelled."""
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_task():
+        return cast("float", trio.current_effective_deadline())
+    return anyio.current_effective_deadline()
 
 
 def is_stray() -> bool:

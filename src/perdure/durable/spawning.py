@@ -10,6 +10,7 @@ import anyio
 
 from perdure.durable.blocks import Block
 from perdure.durable.branches import DriverBranch
+from perdure.durable.loop import open_scope
 from perdure.durable.stepping import Watched
 
 if TYPE_CHECKING:
@@ -50,16 +51,21 @@ class Spawning:
         assert children is not None
         assert context is not None
         branch.running = True
-        branch.native = context.run(children.start, self._run, branch)
+        children.start_branch(context, self._run, branch)
 
     async def _run(self, branch: DriverBranch) -> None:
         driver = self._driver
         main, branch.main = branch.main, None
         assert main is not None
         try:
-            branch.deadline = anyio.current_effective_deadline()
-            branch.coroutine = main()
-            await Watched(branch.coroutine, branch, driver.waits, driver.host.interrupted)
+            if driver.fenced:
+                return
+            with open_scope() as branch.native:
+                branch.coroutine = main()
+                await Watched(branch.coroutine, branch, driver.waits, driver.host.interrupted)
+        except Exception as error:  # noqa: BLE001 - kept, and raised by the attempt: user code's were taken care of
+            assert driver.children is not None
+            driver.children.broke(error)
         finally:
             branch.running = False
             branch.block.members.pop(branch, None)

@@ -104,13 +104,18 @@ class TaskStatus(Generic[T]):
 class _Child:
     """A child of a nursery."""
 
-    __slots__ = ("branch", "failed_start", "future", "number", "start_block", "status")
+    __slots__ = ("args", "branch", "failed_start", "fn", "future", "number", "nursery", "start_block", "status")
 
     branch: DriverBranch
 
-    def __init__(self, number: int, future: BranchFuture[Any]) -> None:
+    def __init__(
+        self, nursery: Nursery, number: int, future: BranchFuture[Any], fn: Callable[..., Any], args: tuple[Any, ...]
+    ) -> None:
+        self.nursery = nursery
         self.number = number
         self.future = future
+        self.fn = fn
+        self.args = args
         self.status: TaskStatus[Any] | None = None
         self.start_block: Block | None = None
         self.failed_start: BaseException | None = None
@@ -119,6 +124,18 @@ class _Child:
     def starting(self) -> bool:
         """Whether `nursery.start` still waits for it."""
         return self.status is not None and self.status._leaf.state == PENDING  # noqa: SLF001 - this module's own
+
+    async def run(self) -> None:
+        """The code of its branch."""
+        fn, args = self.fn, self.args
+        del self.fn, self.args
+        try:
+            value = await (fn(*args) if self.status is None else fn(*args, task_status=self.status))
+        except BaseException as error:
+            if not self.nursery._failed(self, error):  # noqa: SLF001 - as above
+                raise
+        else:
+            self.nursery._ended(self, value, None)  # noqa: SLF001 - as above
 
 
 class Nursery:
@@ -285,7 +302,7 @@ class Nursery:
         Raises:
             UsageError: the nursery is not open, or this code may not use it.
         """
-        return self._spawn(fn, functools.partial(fn, *args), name).future
+        return self._spawn(fn, args, name).future
 
     async def start(self, fn: Callable[..., Awaitable[Any]], /, *args: Any, name: str | None = None) -> Any:
         """Start a child and wait until it has started: `fn(*args, task_status=...)` calls `task_status.started(value)`.
@@ -305,7 +322,7 @@ class Nursery:
         if driver.stopping.alarmed and driver.stopping.stops(caller):
             await driver.stopping.raise_reason(caller)
         status: TaskStatus[Any] = TaskStatus(driver)
-        child = self._spawn(fn, functools.partial(fn, *args, task_status=status), name, status)
+        child = self._spawn(fn, args, name, status)
         leaf = status._leaf  # noqa: SLF001 - this module's own
         why = await driver.park(caller, leaf)
         if why is Wake.CANCEL:
@@ -327,13 +344,13 @@ class Nursery:
     def _spawn(
         self,
         fn: Callable[..., Any],
-        call: Callable[[], Awaitable[Any]],
+        args: tuple[Any, ...],
         name: str | None,
         status: TaskStatus[Any] | None = None,
     ) -> _Child:
         driver = self._driver
         future: BranchFuture[Any] = BranchFuture(driver, name or _name_of(fn))
-        child = _Child(self._count, future)
+        child = _Child(self, self._count, future, fn, args)
         if driver.fenced:
             driver.check_not_over()
             return child
@@ -347,22 +364,12 @@ class Nursery:
         self._count += 1
         if status is not None:
             child.status = status
-        child.branch = driver.spawning.spawn(host, block, functools.partial(self._run, child, call))
+        child.branch = driver.spawning.spawn(host, block, child.run)
         if status is not None:
             child.start_block = child.branch.block = Block(block, child.branch)
             block.members.pop(child.branch)
         self._children[child] = None
         return child
-
-    async def _run(self, child: _Child, call: Callable[[], Awaitable[Any]]) -> None:
-        """The code of a child's branch."""
-        try:
-            value = await call()
-        except BaseException as error:
-            if not self._failed(child, error):
-                raise
-        else:
-            self._ended(child, value, None)
 
     def _failed(self, child: _Child, error: BaseException) -> bool:
         """A child raised; tells whether that was taken care of."""
