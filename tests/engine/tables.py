@@ -36,6 +36,7 @@ class Tables:
         self.deployments: dict[int, r.PutDeployment] = {}
         self.service_rows: dict[str, r.PutService] = {}
         self.mark = 0
+        self.last_number = 0
         self.open = False
 
     def write(self, row: r.Row) -> None:  # noqa: C901, PLR0912, PLR0915 - a table of tables
@@ -82,6 +83,7 @@ class Tables:
                 )
             case r.DeleteInvocation():
                 del self.invocations[row.number]
+                self.last_number = max(self.last_number, row.number)
                 self.journal.pop(row.number, None)
                 self.sinks = {sink for sink in self.sinks if sink.number != row.number}
             case r.AppendEntry():
@@ -140,7 +142,8 @@ class Tables:
     # --- what is committed -----------------------------------------------------------------------------------------
 
     def counters(self) -> Counters:
-        return Counters(max(self.invocations, default=0), max(self.work, default=0), max(self.deployments, default=0))
+        last = max(self.last_number, *self.invocations, 0)
+        return Counters(last, max(self.work, default=0), max(self.deployments, default=0))
 
     def invocation(self, number: int) -> Sequence[r.Row] | None:
         row = self.invocations.get(number)
@@ -228,6 +231,7 @@ class TableStore:
     Attributes:
         held: whether batches wait for `let_go` instead of being committed.
         batches: the rows of each batch that was committed.
+        after: called behind each commit, when its outputs were released.
     """
 
     def __init__(
@@ -241,6 +245,7 @@ class TableStore:
         self.busy = False
         self.held = False
         self.batches: list[list[r.Row]] = []
+        self.after: Callable[[], None] = lambda: None
         self._tables = tables
         self._cut_after = cut_after
         self._on_cut = on_cut
@@ -294,6 +299,7 @@ class TableStore:
         self.batches.append(rows)
         self.busy = False
         self._committed(number)
+        self.after()
 
     def close(self, *, clean: bool = True) -> None:
         if clean:

@@ -102,7 +102,7 @@ class Core:
         pump: the order of things.
         failure: why the engine cannot go on.
         closing: whether it takes no more requests.
-        loop_turns: how often the watch went round.
+        rounds: how often the clocks were looked at.
     """
 
     def __init__(
@@ -144,6 +144,7 @@ class Core:
         self._idle: anyio.Event | None = None
         self._lazily = anyio.Event()
         self._full: str | None = None
+        self.rounds: int = 0
 
     def begin(self, services: tuple[Offered, ...], manifest: bytes, *, unclean: bool) -> None:
         """Take up what was in work, with the services that this program has now."""
@@ -432,6 +433,7 @@ class Core:
     async def watch(self) -> None:
         """Raise what is due, when it is due, until it is cancelled."""
         while True:
+            self.rounds += 1
             self._wake_at = _NEVER
             changed = self._changed = anyio.Event()
             self._fire()

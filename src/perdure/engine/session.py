@@ -274,6 +274,11 @@ class AttemptSession:
             self._bytes -= size
 
     @property
+    def uncommitted(self) -> int:
+        """Messages that are not committed yet."""
+        return self._messages
+
+    @property
     def overdrawn(self) -> bool:
         """Whether the handler is so far ahead of the disk that it has to wait."""
         return self._messages >= MOST_COMMANDS or self._bytes >= MOST_BYTES
