@@ -26,7 +26,6 @@ from perdure.aws_lambda.response import (
 )
 from perdure.aws_lambda.service import Service
 from perdure.durable.annotations import evaluate, function_of
-from perdure.durable.serde import serde_for
 from perdure.exceptions import UsageError
 
 __all__ = ["FunctionService", "Handler", "service_fn"]
@@ -211,7 +210,11 @@ def _decoder(payload: Any) -> Callable[[bytes], Any]:
     if payload is Any:
         return _decode_any
     own: Callable[[bytes], Any] | None = getattr(payload, "__lambda_decode__", None)
-    return serde_for(payload).decode if own is None else own
+    if own is not None:
+        return own
+    from perdure.durable.serde import serde_for  # noqa: PLC0415 - a function that needs it not starts sooner
+
+    return serde_for(payload).decode
 
 
 def _decode_any(data: bytes) -> Any:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Iterator
-from pathlib import PurePath
 from types import TracebackType
 from typing import Final
 
@@ -29,7 +28,7 @@ CAUSE_LIMIT: Final = 256 * 1024
 """Bytes that the cause for X-Ray may have; it travels in a header."""
 
 NAMESPACES: Final = ("Runtime.", "Function.", "Extension.", "Sandbox.")
-_OWN_FOLDER: Final = f"{PurePath(__file__).parent}{os.sep}"
+_OWN_FOLDER: Final = __file__.rpartition(os.sep)[0] + os.sep
 
 
 class StackFrame(msgspec.Struct, frozen=True):

@@ -4,23 +4,31 @@ It is a client of its own beside `perdure.client.connection`, because a function
 and because this one has no TLS, no timeouts (an answer may take hours) and trailers.
 
 A connection carries one exchange after another. Each either leaves it `reusable`, or closed.
+
+The usual exchange is small: the request leaves in one piece and the answer arrives in one (`plain_answer`). h11 comes
+in for everything else, and is imported then: a function that starts should not wait for it. Between two exchanges it is
+idle, so it can be told late what was sent, and given what came.
 """
 
 from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final
 
 import anyio
-import h11
 import msgspec
 from anyio.abc import ByteStream, SocketAttribute
 
 from perdure.aws_lambda.failures import ConnectionLostError, RuntimeApiError
+from perdure.aws_lambda.plain_answer import Http1Response, plain_answer
+from perdure.exceptions import UsageError
 
-__all__ = ["Address", "Http1Connection", "Http1Response", "Upload", "connect"]
+if TYPE_CHECKING:
+    from perdure.aws_lambda.h11_codec import H11Codec
+
+__all__ = ["Address", "Http1Connection", "Http1Response", "Request", "Upload", "connect"]
 
 READ_SIZE: Final = 64 * 1024
 """Bytes asked for in one read."""
@@ -28,13 +36,7 @@ READ_SIZE: Final = 64 * 1024
 ONE_SEND: Final = 64 * 1024
 """Bodies up to this many bytes leave before the first read; larger ones are sent while the answer is awaited."""
 
-HEAD_SIZE: Final = 1024 * 1024
-"""Bytes that the head of an answer may have: the client context and the trace header travel in it."""
-
 Headers = Sequence[tuple[bytes, bytes]]
-_IDLE: Final = {h11.CLIENT: h11.IDLE, h11.SERVER: h11.IDLE}
-_DONE: Final = {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}
-_END: Final = h11.EndOfMessage()
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -56,18 +58,37 @@ class Address(msgspec.Struct, frozen=True):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class Http1Response(msgspec.Struct, frozen=True):
-    """An answer, read whole.
+class Request(msgspec.Struct, frozen=True):
+    """The head of a request.
 
     Attributes:
-        status: the HTTP status.
-        headers: names in lower case; of a repeated one the last value.
-        body: the whole body.
+        method: the HTTP method.
+        target: path and query, percent-encoded.
+        fields: names and values, framing among them.
+        head: the same as bytes.
     """
 
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
+    method: str
+    target: str
+    fields: tuple[tuple[str, str], ...]
+    head: bytes
+
+    @staticmethod
+    def make(method: str, target: str, fields: Iterable[tuple[str, str]]) -> Request:
+        """Check and write a head.
+
+        Raises:
+            UsageError: something in it cannot stand in an HTTP request.
+        """
+        fields = tuple(fields)
+        lines = [f"{method} {target} HTTP/1.1", *[f"{name}: {value}" for name, value in fields]]
+        text = "".join(lines)
+        if not (text.isascii() and text.isprintable()) or " " in target:
+            raise UsageError(
+                f"{method} {target!r} cannot be sent with {dict(fields)!r}: targets and headers carry visible ASCII, "
+                "one line each"
+            )
+        return Request(method, target, fields, "\r\n".join([*lines, "", ""]).encode("ascii"))
 
 
 async def connect(address: Address) -> Http1Connection:
@@ -98,7 +119,8 @@ class Http1Connection:
         self.address = address
         self._stream = stream
         self._raw = raw
-        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_SIZE)
+        self._codec: H11Codec | None = None
+        self._busy = False
         self._closed = False
         self._sent = False
 
@@ -108,7 +130,7 @@ class Http1Connection:
 
         A socket that can be read between two exchanges brings an end of file, or bytes that nobody asked for.
         """
-        if self._closed or self._http.states != _IDLE:
+        if self._closed or self._busy:
             return False
         descriptor = self._raw.fileno()
         if descriptor < 0:
@@ -117,7 +139,7 @@ class Http1Connection:
         poll.register(descriptor, select.POLLIN)
         return not poll.poll(0)
 
-    async def exchange(self, head: h11.Request, body: bytes = b"") -> Http1Response:
+    async def exchange(self, request: Request, body: bytes = b"") -> Http1Response:
         """Send one request and read its answer; on every way out by exception the connection is closed.
 
         Raises:
@@ -125,37 +147,38 @@ class Http1Connection:
             RuntimeApiError: what came is no HTTP answer.
         """
         self._sent = False
+        self._busy = True
         try:
             if len(body) > ONE_SEND:
-                response = await self._exchange_large(head, body)
-            else:
-                response = await self._exchange_small(head, body)
+                return await self._exchange_large(request, body)
+            response = await self._exchange_small(request, body)
         except BaseException:
             await self.aclose()  # noqa: ASYNC102, ASYNC120 - it closes by force, at once
             raise
-        await self._start_next()
+        self._busy = False
         return response
 
-    async def _exchange_small(self, head: h11.Request, body: bytes) -> Http1Response:
-        http = self._http
-        data = http.send(head) or b""
-        if body:
-            data += http.send(h11.Data(data=body)) or b""
-        http.send(_END)  # framed by content-length: it adds no bytes
-        try:
-            await self._stream.send(data)
-        except anyio.BrokenResourceError as exc:
-            raise self._lost() from exc
+    async def _exchange_small(self, request: Request, body: bytes) -> Http1Response:
+        await self.push(request.head + body if body else request.head)
         self._sent = True
-        return await self._read()
+        data = await self._receive()
+        if (response := plain_answer(data)) is not None:
+            return response
+        codec = self._begun(request)
+        if body:
+            codec.data(body)
+        codec.end()
+        codec.feed(data)
+        return await self._read(codec)
 
-    async def _exchange_large(self, head: h11.Request, body: bytes) -> Http1Response:
+    async def _exchange_large(self, request: Request, body: bytes) -> Http1Response:
         """Read while sending: who refuses a large body answers before having read it."""
+        codec = self._h11()
         outcome: Http1Response | RuntimeApiError | None = None
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._upload, head, body)
+            tasks.start_soon(self._upload, codec, request, body)
             try:
-                outcome = await self._read()
+                outcome = await self._read(codec)
             except RuntimeApiError as exc:  # raised below: a task group would wrap it
                 outcome = exc
             tasks.cancel_scope.cancel()
@@ -164,107 +187,95 @@ class Http1Connection:
         assert outcome is not None
         return outcome
 
-    async def _upload(self, head: h11.Request, body: bytes) -> None:
+    async def _upload(self, codec: H11Codec, request: Request, body: bytes) -> None:
         view = memoryview(body)
         try:
-            await self._stream.send(self._http.send(head) or b"")
+            await self._stream.send(codec.begin(request.method, request.target, request.fields))
             for start in range(0, len(body), ONE_SEND):
-                part = bytes(view[start : start + ONE_SEND])
-                await self._stream.send(self._http.send(h11.Data(data=part)) or b"")
+                await self._stream.send(codec.data(bytes(view[start : start + ONE_SEND])))
         except anyio.BrokenResourceError:
             return  # the reader finds out, and may still find an answer that was sent first
-        self._http.send(_END)
+        codec.end()
         self._sent = True
 
-    async def open(self, head: h11.Request) -> Upload:
+    async def open(self, request: Request) -> Upload:
         """Begin a request whose body follows in pieces; on every way out by exception the connection is closed.
 
         Raises:
             ConnectionLostError: the peer is gone.
         """
         self._sent = False
-        await self._push(self._http.send(head) or b"")
-        return Upload(self)
-
-    # --- for Upload ----------------------------------------------------------------------------------------------
-
-    async def push(self, event: h11.Data | h11.EndOfMessage) -> None:
-        """Send a part of a body that is streamed."""
-        await self._push(self._http.send(event) or b"")
-
-    async def finish(self, trailers: Headers) -> Http1Response:
-        """End a body that is streamed, and read the answer."""
-        await self._push(self._http.send(h11.EndOfMessage(headers=list(trailers))) or b"")
-        self._sent = True
-        return await self.answer()
-
-    async def answer(self) -> Http1Response:
-        """Read the answer to what was sent."""
+        self._busy = True
+        codec = self._h11()
         try:
-            response = await self._read()
+            await self.push(codec.begin(request.method, request.target, request.fields))
         except BaseException:
             await self.aclose()  # noqa: ASYNC102, ASYNC120 - it closes by force, at once
             raise
-        await self._start_next()
-        return response
+        return Upload(self, codec)
 
-    async def _push(self, data: bytes) -> None:
+    async def push(self, data: bytes) -> None:
+        """Send a part of a request.
+
+        Raises:
+            ConnectionLostError: the peer is gone.
+        """
         try:
             await self._stream.send(data)
         except anyio.BrokenResourceError as exc:
-            # Whoever refuses a body answers and then closes: the answer says more than the closed connection.
             raise self._lost() from exc
+
+    async def answer(self, codec: H11Codec, *, sent: bool) -> Http1Response:
+        """Read the answer to a request that was sent in pieces; on every way out by exception the connection is closed.
+
+        Raises:
+            ConnectionLostError: the peer went away first.
+            RuntimeApiError: what came is no HTTP answer.
+        """
+        self._sent = sent
+        try:
+            return await self._read(codec)
         except BaseException:
-            await self.aclose()  # noqa: ASYNC102 - it closes by force, at once
+            await self.aclose()  # noqa: ASYNC102, ASYNC120 - it closes by force, at once
             raise
 
-    # --- reading ---------------------------------------------------------------------------------------------------
+    async def _read(self, codec: H11Codec) -> Http1Response:
+        from perdure.aws_lambda.h11_codec import CutOffError, NoAnswerError  # noqa: PLC0415 - see above
 
-    async def _read(self) -> Http1Response:
-        head: h11.Response | None = None
-        body: list[bytes] = []
-        while True:
-            event = await self._next_event(started=head is not None)
-            if isinstance(event, h11.Response):
-                head = event
-            elif isinstance(event, h11.Data):
-                body.append(bytes(event.data))
-            elif isinstance(event, h11.EndOfMessage):
-                assert head is not None
-                headers = {name.decode("ascii"): _text(value) for name, value in head.headers}
-                return Http1Response(head.status_code, headers, body[0] if len(body) == 1 else b"".join(body))
-            # else: an interim response, which says nothing
-
-    async def _next_event(self, *, started: bool) -> object:
-        http = self._http
-        while True:
-            try:
-                event = http.next_event()
-            except h11.RemoteProtocolError as exc:
-                raise RuntimeApiError(
-                    f"what listens at {self.address.authority} did not answer with an HTTP/1.1 response: {exc}"
-                ) from exc
-            if event is not h11.NEED_DATA:
-                return event
-            try:
-                data = await self._stream.receive(READ_SIZE)
-            except anyio.EndOfStream:
-                data = b""
-            except anyio.BrokenResourceError as exc:
-                raise self._lost(answered=started) from exc
-            try:
-                http.receive_data(data)
-                if not data:
-                    # An answer that ends with the connection ends here; every other one is cut off.
-                    return http.next_event()
-            except h11.RemoteProtocolError as exc:
-                raise self._lost(answered=started) from exc
-
-    async def _start_next(self) -> None:
-        if self._http.states == _DONE:
-            self._http.start_next_cycle()
+        try:
+            while (response := codec.answer()) is None:
+                codec.feed(await self._receive(answered=codec.answered))
+        except NoAnswerError as exc:
+            raise RuntimeApiError(
+                f"what listens at {self.address.authority} did not answer with an HTTP/1.1 response: {exc}"
+            ) from exc
+        except CutOffError as exc:
+            raise self._lost(answered=exc.answered) from exc
+        if codec.next_cycle():
+            self._busy = False
         else:
             await self.aclose()
+        return response
+
+    async def _receive(self, *, answered: bool = False) -> bytes:
+        try:
+            return await self._stream.receive(READ_SIZE)
+        except anyio.EndOfStream:
+            return b""
+        except anyio.BrokenResourceError as exc:
+            raise self._lost(answered=answered) from exc
+
+    def _h11(self) -> H11Codec:
+        if self._codec is None:
+            from perdure.aws_lambda.h11_codec import H11Codec  # noqa: PLC0415 - see above
+
+            self._codec = H11Codec()
+        return self._codec
+
+    def _begun(self, request: Request) -> H11Codec:
+        codec = self._h11()
+        codec.begin(request.method, request.target, request.fields)
+        return codec
 
     def _lost(self, *, answered: bool = False) -> ConnectionLostError:
         when = "in the middle of its answer" if answered else "before it answered"
@@ -280,22 +291,17 @@ class Http1Connection:
                 await self._stream.aclose()
 
 
-def _text(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
-
-
 class Upload:
     """The body of a request, sent in pieces.
 
     Args:
         connection: on which the head was sent already.
+        codec: of the connection.
     """
 
-    def __init__(self, connection: Http1Connection) -> None:
+    def __init__(self, connection: Http1Connection, codec: H11Codec) -> None:
         self.connection = connection
+        self._codec = codec
         self._refused = False
 
     async def send(self, data: bytes) -> None:
@@ -304,11 +310,11 @@ class Upload:
         When the peer stopped listening, the pieces go nowhere: `finish` tells what it answered.
         """
         if data and not self._refused:
-            await self._push(h11.Data(data=data))
+            await self._push(self._codec.data(data))
 
-    async def _push(self, event: h11.Data) -> None:
+    async def _push(self, data: bytes) -> None:
         try:
-            await self.connection.push(event)
+            await self.connection.push(data)
         except ConnectionLostError:
             self._refused = True
 
@@ -323,12 +329,8 @@ class Upload:
             RuntimeApiError: what came is no HTTP answer.
         """
         if not self._refused:
-            try:
-                return await self.connection.finish(trailers)
-            except ConnectionLostError as exc:
-                if exc.answered or exc.sent:
-                    raise
-        return await self.connection.answer()
+            await self._push(self._codec.end(trailers))
+        return await self.connection.answer(self._codec, sent=not self._refused)
 
     async def abort(self) -> None:
         """Break the connection off; the peer sees a truncated body."""

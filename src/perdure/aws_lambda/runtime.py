@@ -31,12 +31,11 @@ from perdure.aws_lambda.poller import Poller
 from perdure.aws_lambda.records import configure_logging
 from perdure.aws_lambda.runtime_api import RuntimeApiClient
 from perdure.aws_lambda.service import Layer, Service, layered
-from perdure.aws_lambda.shutdown import ShutdownHook, cancel_on_signal, hold_extension, run_hook
-from perdure.aws_lambda.snapshots import SnapshotHookError, through_snapshot
-from perdure.exceptions import UsageError
+from perdure.exceptions import PerdureError, UsageError
 
 if TYPE_CHECKING:
     from perdure.asgi import Endpoint
+    from perdure.aws_lambda.shutdown import ShutdownHook
 
 __all__ = ["main", "run"]
 
@@ -86,12 +85,16 @@ async def run(
                 await _report_init_error(client, exc)  # noqa: ASYNC102 - no cancellation comes here
             raise
         if starts_from_snapshot():
+            from perdure.aws_lambda.snapshots import through_snapshot  # noqa: PLC0415 - few functions need it
+
             await through_snapshot(client)
         pollers = [Poller(client, call, deadline_margin=deadline_margin, alone=limit == 1) for _ in range(limit)]
         if limit == 1 and on_shutdown is None and not service.needs_shutdown:
             await pollers[0].run()
         await _serve(client, pollers, listen=on_shutdown is not None or service.needs_shutdown)
         if on_shutdown is not None:
+            from perdure.aws_lambda.shutdown import run_hook  # noqa: PLC0415 - as above
+
             await run_hook(on_shutdown)
 
 
@@ -100,6 +103,8 @@ async def _serve(client: RuntimeApiClient, pollers: Sequence[Poller], *, listen:
     try:
         async with anyio.create_task_group() as tasks:
             if listen:
+                from perdure.aws_lambda.shutdown import cancel_on_signal, hold_extension  # noqa: PLC0415 - as above
+
                 await tasks.start(cancel_on_signal, tasks.cancel_scope)
                 await tasks.start(hold_extension, client)
             for poller in pollers:
@@ -175,6 +180,7 @@ def main(
     )
     try:
         anyio.run(serve, backend=backend)
-    except SnapshotHookError as exc:
-        _log.error("%s", exc)
-        sys.exit(exc.exit_code)
+    except PerdureError as exc:
+        # One line for what was reported already, or can be reported to nobody; other errors keep their traceback.
+        _log.critical("the runtime ends: %s", exc)
+        sys.exit(getattr(exc, "exit_code", 1))

@@ -17,14 +17,13 @@ from typing import Final, Self
 from urllib.parse import urlsplit
 
 import anyio
-import h11
 import msgspec
 
 from perdure.aws_lambda.configuration import FunctionConfig
 from perdure.aws_lambda.context import ClientContext, CognitoIdentity, LambdaContext
 from perdure.aws_lambda.diagnostics import ERROR_CONTENT_TYPE, Diagnostic
 from perdure.aws_lambda.failures import ConnectionLostError, PayloadError, RuntimeApiError
-from perdure.aws_lambda.http1 import Address, Http1Connection, Http1Response, Upload, connect
+from perdure.aws_lambda.http1 import Address, Http1Connection, Http1Response, Request, Upload, connect
 from perdure.aws_lambda.invocation import Invocation
 from perdure.aws_lambda.response import HTTP_INTEGRATION, JSON, OCTET_STREAM, MetadataPrelude
 from perdure.exceptions import UsageError
@@ -180,16 +179,13 @@ class RuntimeApiClient:
 
     def _head(
         self, method: str, target: str, headers: Iterable[tuple[str, str]], body_size: int | None = None
-    ) -> h11.Request:
+    ) -> Request:
         fields = [*self._common, *headers]
         if body_size is not None and (body_size or method != "GET"):
             fields.append(("content-length", str(body_size)))
-        try:
-            return h11.Request(method=method, target=target, headers=fields)
-        except (h11.LocalProtocolError, UnicodeEncodeError) as exc:
-            raise UsageError(f"{method} {target!r} cannot be sent: {exc}") from exc
+        return Request.make(method, target, fields)
 
-    async def _send(self, head: h11.Request, body: bytes = b"") -> tuple[Http1Response, bool]:
+    async def _send(self, head: Request, body: bytes = b"") -> tuple[Http1Response, bool]:
         """Send a request; also tells whether it was sent twice though it may have arrived the first time."""
         connection, fresh = await self._take()
         again = False
