@@ -37,7 +37,9 @@ __all__ = [
     "Origin",
     "Response",
     "ResponseError",
+    "abandon",
     "open_connection",
+    "open_stream",
     "request_head",
     "trusting_context",
 ]
@@ -219,22 +221,30 @@ async def open_connection(
     Raises:
         ConnectError: when the name does not resolve, nobody listens, or the peer's certificate is not trusted.
     """
+    return HttpConnection(await open_stream(origin, ssl_context), origin, max_response_size=max_response_size)
+
+
+async def open_stream(origin: Origin, ssl_context: ssl.SSLContext | None = None) -> ByteStream:
+    """Connect, and say nothing yet; see `open_connection`.
+
+    Raises:
+        ConnectError: when the name does not resolve, nobody listens, or the peer's certificate is not trusted.
+    """
     try:
         socket_stream = await anyio.connect_tcp(origin.host, origin.port)
     except OSError as exc:
         raise ConnectError(f"cannot connect to {origin}: {_reason(exc)}") from exc
     _probe_when_quiet(_raw_socket(socket_stream))
-    stream: ByteStream = socket_stream
-    if ssl_context is not None:
-        try:
-            stream = await TLSStream.wrap(socket_stream, hostname=origin.host, ssl_context=ssl_context)
-        except (ssl.SSLError, anyio.BrokenResourceError, anyio.EndOfStream) as exc:
-            await _abandon(socket_stream)  # noqa: ASYNC120 - it closes by force, at once
-            raise ConnectError(f"no TLS with {origin}: {exc or 'it ended the connection in the handshake'}") from exc
-        except BaseException:
-            await _abandon(socket_stream)  # noqa: ASYNC102 - it closes by force, at once
-            raise
-    return HttpConnection(stream, origin, max_response_size=max_response_size)
+    if ssl_context is None:
+        return socket_stream
+    try:
+        return await TLSStream.wrap(socket_stream, hostname=origin.host, ssl_context=ssl_context)
+    except (ssl.SSLError, anyio.BrokenResourceError, anyio.EndOfStream) as exc:
+        await abandon(socket_stream)  # noqa: ASYNC120 - it closes by force, at once
+        raise ConnectError(f"no TLS with {origin}: {exc or 'it ended the connection in the handshake'}") from exc
+    except BaseException:
+        await abandon(socket_stream)  # noqa: ASYNC102 - it closes by force, at once
+        raise
 
 
 def _reason(exc: BaseException) -> str:
@@ -269,7 +279,7 @@ def _probe_when_quiet(raw: socket.socket) -> None:
             raw.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-async def _abandon(stream: ByteStream) -> None:
+async def abandon(stream: ByteStream) -> None:
     """Close the socket under a stream at once, without TLS's goodbye, also while being cancelled."""
     with anyio.CancelScope(shield=True):
         await (stream.transport_stream if isinstance(stream, TLSStream) else stream).aclose()
@@ -429,4 +439,4 @@ class HttpConnection:
         """Close the connection at once. It may be called again, and while being cancelled."""
         if not self._closed:
             self._closed = True
-            await _abandon(self._stream)
+            await abandon(self._stream)

@@ -38,6 +38,7 @@ __all__ = [
     "SCHEME_HEADER",
     "IdentityVerifier",
     "VerifySignature",
+    "format_public_key",
     "parse_public_key",
     "request_target",
 ]
@@ -206,6 +207,17 @@ def parse_public_key(text: str) -> bytes:
     if len(key) != _KEY_BYTES:
         raise UsageError(f"identity key {_shown(text)} holds {len(key)} bytes, an ed25519 public key has {_KEY_BYTES}")
     return key
+
+
+def format_public_key(key: bytes) -> str:
+    """Return the text of a public key of 32 bytes, `publickeyv1_<base58>`."""
+    value = int.from_bytes(key, "big")
+    digits: list[str] = []
+    while value:
+        value, digit = divmod(value, 58)
+        digits.append(_BASE58[digit])
+    zeros = len(key) - len(key.lstrip(b"\0"))  # each leading zero byte is a '1'
+    return KEY_PREFIX + _BASE58[0] * zeros + "".join(reversed(digits))
 
 
 def request_target(path: str) -> str:
