@@ -118,12 +118,12 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Every figure that perdure publishes, its peers in the same run: core, long journals, imports, end to end.
+    """Every figure that perdure publishes, its peers in the same run: core, long journals, imports, end to end, the engine.
 
     Give the machine to it: anything that runs beside it shows in the figures. `nox -s bench -- core` runs one of them.
     """
     session.install(".")
-    for name in session.posargs or ("core", "replay", "import_time", "end_to_end"):
+    for name in session.posargs or ("core", "replay", "import_time", "end_to_end", "engine"):
         session.run("python", f"benchmarks/{name}.py")
 
 

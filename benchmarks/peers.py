@@ -1,4 +1,4 @@
-"""The interpreters that peers run in: perdure's own, and one with the official SDK beside perdure."""
+"""The interpreters that peers run in: perdure's own, one with the official SDK beside perdure, one with DBOS."""
 
 from __future__ import annotations
 
@@ -8,19 +8,29 @@ import tempfile
 from pathlib import Path
 
 OFFICIAL = "restate-sdk"
+DBOS = "dbos==3.4.*"
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def official_python(folder: Path | None = None) -> Path:
     """A virtual environment with the official SDK, made once per folder; perdure is in it for the fake server."""
-    folder = folder if folder is not None else Path(tempfile.gettempdir()) / "perdure-bench-peer"
+    return _environment(folder, "perdure-bench-peer", OFFICIAL, str(ROOT))
+
+
+def dbos_python(folder: Path | None = None) -> Path:
+    """A virtual environment with DBOS, made once per folder."""
+    return _environment(folder, "perdure-bench-dbos", DBOS)
+
+
+def _environment(folder: Path | None, name: str, *packages: str) -> Path:
+    folder = folder if folder is not None else Path(tempfile.gettempdir()) / name
     python = folder / "bin" / "python"
     mark = folder / "complete"
     if not mark.exists():
-        print(f"installing {OFFICIAL} into an environment of its own ...", file=sys.stderr, flush=True)
+        print(f"installing {packages[0]} into an environment of its own ...", file=sys.stderr, flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
         subprocess.run(
-            [str(python), "-m", "pip", "install", "--quiet", OFFICIAL, str(ROOT)], check=True, stderr=subprocess.DEVNULL
+            [str(python), "-m", "pip", "install", "--quiet", *packages], check=True, stderr=subprocess.DEVNULL
         )
         mark.touch()
     return python
