@@ -118,7 +118,7 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Every figure that perdure publishes, its peers in the same run: core, long journals, imports, end to end, the engine.
+    """Every figure that perdure publishes, peers in the same run: core, journals, imports, end to end, engine.
 
     Give the machine to it: anything that runs beside it shows in the figures. `nox -s bench -- core` runs one of them.
     """
