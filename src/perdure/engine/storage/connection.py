@@ -14,10 +14,16 @@ from typing import Any, Final, NoReturn, Protocol, TypeAlias
 
 from perdure.exceptions import UsageError
 
-__all__ = ["MEMORY", "Columns", "Connect", "Connection", "Executor", "SqliteConnection", "connect"]
+__all__ = ["FORKED", "MEMORY", "Columns", "Connect", "Connection", "Executor", "SqliteConnection", "connect"]
 
 MEMORY: Final = ":memory:"
 """The path of a store that is kept in memory and is gone when it is closed."""
+
+FORKED: Final = (
+    "this engine was opened by the process that this one was forked from, and can only be used there; open an engine "
+    "on a file of its own in the child, or start the child by exec (multiprocessing's 'spawn')"
+)
+"""What a forked child is told that uses the store of its parent."""
 
 BUSY_TIMEOUT: Final = 1.0
 """Seconds that SQLite itself waits for a lock of another program before it reports BUSY."""
@@ -152,10 +158,7 @@ class _Abandoned:
     """Stands where a connection was before the fork."""
 
     def __getattr__(self, name: str) -> NoReturn:
-        raise UsageError(
-            "this engine was opened by the process that this one was forked from, and can only be used there; open an "
-            "engine of its own file in the child, or start the child by exec (multiprocessing's 'spawn')"
-        )
+        raise UsageError(FORKED)
 
 
 def connect(path: str, *, read_only: bool) -> Connection:

@@ -24,7 +24,7 @@ from perdure.engine.rows import Row
 from perdure.engine.storage.bridge import post_here
 from perdure.engine.storage.checks import look
 from perdure.engine.storage.commits import Commits
-from perdure.engine.storage.connection import MEMORY, Connect, Connection, connect
+from perdure.engine.storage.connection import FORKED, MEMORY, Connect, Connection, connect
 from perdure.engine.storage.errors import Corrupt, NotWritable, StorageError, TryAgain, code_of, refuse
 from perdure.engine.storage.inline import InlineWriter
 from perdure.engine.storage.listener import Listener, Writer
@@ -88,6 +88,7 @@ class Store:
         self._writer: Writer = InlineWriter(self._commits) if inline else ThreadedWriter(self._commits)
         self._listener: Listener | None = None
         self._closed = False
+        self._forked = False
         _open.add(self)
 
     def __repr__(self) -> str:
@@ -130,7 +131,7 @@ class Store:
         """
         listener = self._listener
         if listener is None or self._closed:
-            raise UsageError("the store takes batches between start and close")
+            raise UsageError(FORKED if self._forked else "the store takes batches between start and close")
         if listener.failure is not None:
             raise listener.failure
         if listener.in_flight is not None:
@@ -151,14 +152,12 @@ class Store:
             return
         self._closed = True
         _open.discard(self)
-        failure: EngineFailed | None = None
-        if self._lock is None or self._lock.held:  # in a forked child there is no thread to stop
-            self._writer.stop()
-            failure = self._listener.failure if self._listener else None
-            if clean and failure is None:
-                # Without the mark the file is checked when it is opened next, which is right if it cannot be written.
-                with contextlib.suppress(TryAgain, EngineFailed):
-                    self._commits.set_clean()
+        self._writer.stop()
+        failure = self._listener.failure if self._listener else None
+        if clean and failure is None:
+            # Without the mark the file is checked when it is opened next, which is right if it cannot be written.
+            with contextlib.suppress(TryAgain, EngineFailed):
+                self._commits.set_clean()
         # The last connection that is closed takes the log over into the database. After a failure it must not: what it
         # would copy may be what the disk has lost. The one that reads cannot, so then it is closed last.
         connections = [self._read_connection, self._write_connection]
@@ -171,6 +170,7 @@ class Store:
 
     def _abandon(self) -> None:
         """In a forked child: leave everything to the parent."""
+        self._closed = self._forked = True
         self._read_connection.abandon()
         self._write_connection.abandon()
 
