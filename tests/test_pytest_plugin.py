@@ -51,6 +51,39 @@ pytest.main(["-p", "perdure.pytest_plugin", "--collect-only", "-q", "/dev/null"]
     assert set(result.stdout.rpartition("modules:")[2].split()) == {"perdure", "perdure.pytest_plugin"}
 
 
+def test_an_engine_is_opened_in_memory_and_in_virtual_time(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+        from perdure import Context, Endpoint, Service
+
+        pytestmark = pytest.mark.anyio
+        shop = Service("Shop")
+
+        @shop.handler
+        async def sleep_long(ctx: Context, days: int) -> str:
+            await ctx.sleep(days * 86400)
+            return "rested"
+
+        async def test_days_pass(perdure_engine):
+            before = perdure_engine.clock.now()
+            async with perdure_engine(shop) as engine:
+                assert await engine.call(sleep_long, 90) == "rested"
+            assert perdure_engine.clock.now() - before >= 90 * 86400
+
+        async def test_a_file_is_opened_again(perdure_engine, tmp_path):
+            async with perdure_engine(Endpoint(shop), path=tmp_path / "shop.db", limit=5) as engine:
+                with perdure_engine.clock.hold():
+                    sent = await engine.send(sleep_long, 1)
+            async with perdure_engine(shop, path=tmp_path / "shop.db") as engine:
+                assert await engine.attach(sent.invocation_id) == "rested"
+        """
+    )
+    plugins = ("-p", "perdure.pytest_plugin", "-p", "anyio.pytest_plugin")
+    result = pytester.runpytest_subprocess(*plugins, "-W", "error", "--strict-markers")
+    result.assert_outcomes(passed=4)
+
+
 def test_the_marker_is_known(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess("-p", "perdure.pytest_plugin", "--markers")
     result.stdout.fnmatch_lines(["@pytest.mark.restate(*options): the private restate-server of the fixture*"])

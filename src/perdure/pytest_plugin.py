@@ -1,9 +1,13 @@
-"""The pytest plugin that comes with perdure: a private real restate-server as a fixture.
+"""The pytest plugin that comes with perdure: embedded engines and a private real restate-server as fixtures.
 
 It is loaded in every pytest run of an environment that has perdure, so loading it imports nothing but pytest; the rest
 is imported when a test asks for the fixture.
 
 ::
+
+    async def test_the_trial_ends(perdure_engine):         # in memory; months pass in milliseconds
+        async with perdure_engine(subscriptions) as engine:
+            assert await engine.call(trial, "ada", key="ada") == "ended"
 
     def test_greets(restate_server):                       # one server for all such tests of the module
         restate_server.register("http://127.0.0.1:9080")
@@ -30,9 +34,9 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from perdure.testing import RestateOptions, RestateServer
+    from perdure.testing import EngineOpener, RestateOptions, RestateServer
 
-__all__ = ["pytest_configure", "pytest_generate_tests", "restate_server"]
+__all__ = ["perdure_engine", "pytest_configure", "pytest_generate_tests", "restate_server"]
 
 _FIXTURE = "restate_server"
 
@@ -57,6 +61,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         raise pytest.UsageError(f"{metafunc.definition.nodeid}: the marker restate takes options by name only")
     identifier = "-".join(sorted(marker.kwargs)) or "default"
     metafunc.parametrize(_FIXTURE, [marker.kwargs], indirect=True, scope="module", ids=[identifier])
+
+
+@pytest.fixture
+def perdure_engine() -> EngineOpener:
+    """What opens embedded engines in memory and in virtual time: call it with services, and enter what it returns.
+
+    Its `clock` is the `perdure.testing.VirtualClock` of the engines.
+    """
+    from perdure.testing import EngineOpener  # noqa: PLC0415 (loading the plugin must not load perdure)
+
+    return EngineOpener()
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLLOWED = {ROOT / "docs" / "tutorial" / "first-service.md", ROOT / "docs" / "tutorial" / "crash.md"}
-"""Pages whose commands `test_tutorial.py` runs."""
+FOLLOWED = {ROOT / "docs" / "tutorial" / f"{page}.md" for page in ("first-service", "crash", "embedded")}
+"""Pages whose commands `test_tutorial.py` and `test_tutorial_engine.py` run."""
 
 PAGES = sorted(page for page in (ROOT / "docs").rglob("*.md") if not {"newsfragments", "_build"} & set(page.parts))
 

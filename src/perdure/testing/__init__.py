@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from perdure.testing.child_process import HarnessError
 from perdure.testing.endpoint_process import EndpointProcess, serve_in_subprocess
+from perdure.testing.engines import EngineOpener
 from perdure.testing.explore import Exploration, ExplorationError, explore
 from perdure.testing.restate_admin import AdminError
 from perdure.testing.restate_options import RestateOptions
@@ -16,6 +17,7 @@ __all__ = [
     "AdminError",
     "AsyncRestateServer",
     "EndpointProcess",
+    "EngineOpener",
     "Exploration",
     "ExplorationError",
     "HarnessError",
