@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import anyio
-import anyio.lowlevel
 from anyio import get_cancelled_exc_class
 
 from perdure.durable.closures import Closure
@@ -28,7 +28,7 @@ from perdure.testing.runtime import AttemptOver
 from perdure.wire.messages import EndMessage, ErrorMessage, SuspensionMessage
 from perdure.wire.versions import ProtocolVersion
 
-__all__ = ["Subject", "attempt", "backend_of", "listening"]
+__all__ = ["Subject", "attempt", "backend_of", "listening", "replays"]
 
 PASSES: Final = 5_000
 """Rounds of the event loop that any attempt may take; each journal entry may take some more."""
@@ -70,20 +70,26 @@ class Subject:
 
 
 class _Time:
-    """The clock of explored attempts: it moves when a timer fires, and when somebody sleeps on it."""
+    """The clock of explored attempts: the world's, and the virtual time of the loop on top of it."""
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._seen = 0.0
+
+    def begin(self) -> None:
+        """The attempt begins now, on this loop."""
+        self._seen = anyio.current_time()
 
     def now(self) -> float:
+        time = anyio.current_time()
+        self._world.now += time - self._seen
+        self._seen = time
         return self._world.now
 
     monotonic = now
 
     async def sleep(self, seconds: float) -> None:
-        until = self._world.now + seconds
-        await anyio.sleep(seconds)  # virtual
-        self._world.now = max(self._world.now, until)
+        await anyio.sleep(seconds)
 
 
 class _WatchedRuns(Runs):
@@ -144,7 +150,7 @@ def _version_of(subject: Subject, world: World, number: int) -> ProtocolVersion:
 
 
 def attempt(subject: Subject, world: World, number: int, *, retry_count: int = 0) -> tuple[End | None, Driver]:
-    """Run one attempt of an invocation.
+    """Run one attempt of an invocation, on a loop of its own.
 
     Args:
         subject: what is explored.
@@ -158,33 +164,45 @@ def attempt(subject: Subject, world: World, number: int, *, retry_count: int = 0
     Raises:
         Fault: anything that must not be.
     """
-    world.begin_attempt(number, retry_count=retry_count)
-    subject.begins(world)
-    subject.complaints.clear()
-    clock = _Time(world)
-    environment = Environment(subject.registry, middleware=subject.middleware, clock=clock, app=subject.app)
-    driver = Driver(
-        Invocation(_version_of(subject, world, number)), world, messages=True, clock=clock, on_idle=world.idle
-    )
-    driver.runs = _WatchedRuns(world, driver.machine, clock, driver)
-    report = LoopReport(PASSES + PASSES_PER_ENTRY * len(world.journal))
-    stage = _Stage(subject, world, driver, environment, report)
-    backend = backend_of(world.schedule, number)
-    world.log.append(f"attempt {number} on {backend}, protocol {driver.machine.version.value}")
+    stage = _Stage(subject, world, number, retry_count)
     seed = 0 if world.noise is None else world.noise.getrandbits(32)
+    report = LoopReport(0)
     try:
-        end = on_loop(backend, seed, report, stage.play)
+        on_loop(backend_of(world.schedule, number), seed, report, partial(stage.play, report))
     except TooBusyError as error:
         raise Fault("spins", f"{error}, also after it was cancelled") from None
     finally:
         world.end_attempt()
-    world.log.append(f"      {_told(end, driver)}")
-    if report.busy:
-        raise Fault("spins", f"the event loop went round {report.passes:,} times")
-    if subject.complaints:
-        raise Fault("logged as an error", subject.complaints[0])
-    _check_end(world, driver, end)
-    return end, driver
+    stage.check(report)
+    return stage.end, stage.driver
+
+
+def replays(subject: Subject, worlds: Iterable[World], backend: Backend) -> list[Sequence[Any] | Fault]:
+    """Run one attempt in each of many worlds, one after another on the same loop.
+
+    Returns:
+        What each of them saw. It ends with the first fault.
+    """
+    found: list[Sequence[Any] | Fault] = []
+    report = LoopReport(0)
+
+    async def all_of_them() -> None:
+        for world in worlds:
+            stage = _Stage(subject, world, 0, 0)
+            try:
+                await stage.play(report)
+                world.end_attempt()
+                stage.check(report)
+            except Fault as fault:
+                found.append(fault)
+                return
+            found.append(list(subject.trace()))
+
+    try:
+        on_loop(backend, 0, report, all_of_them)
+    except TooBusyError as error:
+        found.append(Fault("spins", f"{error}, also after it was cancelled"))
+    return found
 
 
 def _told(end: End | None, driver: Driver) -> str:
@@ -195,50 +213,73 @@ def _told(end: End | None, driver: Driver) -> str:
 
 
 class _Stage:
-    """One attempt on a loop, and those who help with it."""
+    """One attempt on a loop, and those who help with it.
 
-    def __init__(
-        self, subject: Subject, world: World, driver: Driver, environment: Environment, report: LoopReport
-    ) -> None:
+    Attributes:
+        end: how it ended; `None` when the host cancelled it.
+        driver: what drives it.
+    """
+
+    def __init__(self, subject: Subject, world: World, number: int, retry_count: int) -> None:
+        world.begin_attempt(number, retry_count=retry_count)
+        subject.begins(world)
+        subject.complaints.clear()
+        clock = _Time(world)
+        machine = Invocation(_version_of(subject, world, number))
+        self.end: End | None = None
+        self.driver: Driver = Driver(machine, world, messages=True, clock=clock, on_idle=world.idle)
+        self.driver.runs = _WatchedRuns(world, machine, clock, self.driver)
         self._subject = subject
         self._world = world
-        self._driver = driver
-        self._environment = environment
-        self._report = report
-        self._stuck = False
+        self._environment = Environment(subject.registry, middleware=subject.middleware, clock=clock, app=subject.app)
+        self._clock = clock
+        world.log.append(f"attempt {number} on {backend_of(world.schedule, number)}, protocol {machine.version.value}")
 
-    async def play(self) -> End | None:
-        world = self._world
-        end: End | None = None
+    async def play(self, report: LoopReport) -> None:
+        """Run it, and see that nothing is left of it.
+
+        Raises:
+            Fault: something is, or the driver raised.
+        """
+        world, driver = self._world, self.driver
+        report.begin(PASSES + PASSES_PER_ENTRY * len(world.journal))
+        self._clock.begin()
         error: Exception | None = None
-        before = left = 0
+        left = 0
         async with anyio.create_task_group() as helpers:
             world.help_in(helpers)
-            with anyio.CancelScope() as host:
-                self._report.host = world.host = host
-                helpers.start_soon(self._watch, host)
-                await anyio.lowlevel.checkpoint()
-                before, _ = census()
+            before, timers = census()
+            with anyio.CancelScope(deadline=anyio.current_time() + STUCK_AFTER) as host:
+                report.host = world.host = host
                 try:
-                    end = await run_attempt(self._subject.bound, self._driver, self._environment)
+                    self.end = await run_attempt(self._subject.bound, driver, self._environment)
                 except Exception as raised:  # noqa: BLE001 - it is raised below, outside of the group
                     error = raised
+            report.host = None
             left = census()[0] - before - world.helpers
             helpers.cancel_scope.cancel()
+        self._clock.now()
+        world.log.append(f"      {_told(self.end, driver)}")
         if error is not None:
             raise Fault("raised by the driver", repr(error)) from error
-        if self._stuck:
-            raise Fault("hangs", "the handler waits, and nothing can end the wait" + _waiting(self._driver))
+        if host.cancel_called and not world.host_cancelled and not report.busy:
+            raise Fault("hangs", "the handler waits, and nothing can end the wait" + _waiting(driver))
         if left > 0:
             raise Fault("a task is left", f"{left} tasks outlive the attempt")
-        if census()[1]:
+        if census()[1] > timers:
             raise Fault("a timer is left", "a deadline outlives the attempt")
-        return end
 
-    async def _watch(self, host: anyio.CancelScope) -> None:
-        await anyio.sleep(STUCK_AFTER)
-        self._stuck = True
-        host.cancel()
+    def check(self, report: LoopReport) -> None:
+        """See that it ended as it should.
+
+        Raises:
+            Fault: it did not.
+        """
+        if report.busy:
+            raise Fault("spins", f"the event loop went round {report.passes:,} times")
+        if self._subject.complaints:
+            raise Fault("logged as an error", self._subject.complaints[0])
+        _check_end(self._world, self.driver, self.end)
 
 
 def _waiting(driver: Driver) -> str:

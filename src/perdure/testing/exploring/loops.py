@@ -47,7 +47,7 @@ class LoopReport:
 
     Attributes:
         passes: how often the loop went round.
-        limit: how often it may.
+        limit: how often it may; 0 is a little.
         host: cancelled when it went round too often; what does not end then is stopped by force.
         busy: whether it went round too often.
     """
@@ -56,9 +56,14 @@ class LoopReport:
 
     def __init__(self, limit: int) -> None:
         self.passes: int = 0
-        self.limit: int = limit
+        self.limit: int = limit or _TO_CLEAN_UP
         self.host: anyio.CancelScope | None = None
         self.busy: bool = False
+
+    def begin(self, passes: int) -> None:
+        """From here on it may go round so often."""
+        self.limit = self.passes + passes
+        self.busy = False
 
     def check(self) -> None:
         """Stop a loop that went round too often.

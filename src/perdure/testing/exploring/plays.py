@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from perdure.durable.driver import Driver, End
 from perdure.exceptions import JournalMismatchError
 from perdure.machine.journal import RecordedCommands
-from perdure.testing.exploring.attempts import Subject, attempt
+from perdure.testing.exploring.attempts import Subject, attempt, replays
+from perdure.testing.exploring.loops import BACKENDS, Backend
 from perdure.testing.exploring.schedule import ALL, Schedule, Word
 from perdure.testing.exploring.world import Fault, World, named
 from perdure.testing.runtime import AttemptOver
 from perdure.wire.messages import Command, EndMessage, Failure, Message, Value
+
+Words: TypeAlias = tuple[Word, ...]
 
 __all__ = ["Checks", "Play", "play"]
 
@@ -113,7 +116,7 @@ class Checks:
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
-        self._known: dict[int, tuple[list[Command], list[Any]]] = {}
+        self._known: dict[int, tuple[list[Command], Sequence[Any]]] = {}
         self._stable = subject.bound.output.stable
         self.replays: int = 0
 
@@ -127,16 +130,25 @@ class Checks:
         self._whole(played, protocol)
         journal = played.journal
         key = hash(protocol) if self._stable else self.replays  # unstable bytes: no two journals are alike
+        keys: list[int] = []
+        for entry in journal:
+            key = hash((key, entry))
+            keys.append(key)
+        for remainder, backend in enumerate(BACKENDS):
+            lengths = range(2 if remainder == 0 else 1, len(journal), 2)
+            self._replay(
+                journal, [length for length in lengths if keys[length - 1] not in self._known], keys, backend, protocol
+            )
         for length in range(1, len(journal)):
-            key = hash((key, journal[length - 1]))
-            self._prefix(played, length, protocol, key)
+            with _telling(f"in a replay of the first {length} entries of the journal"):
+                self._compare(played, length, *self._known[keys[length - 1]])
 
     @staticmethod
-    def _protocol(played: Play) -> tuple[Word, ...]:
+    def _protocol(played: Play) -> Words:
         version = played.world.schedule.get("protocol", ALL)
         return () if version is None else (Word("protocol", ALL, version),)
 
-    def _whole(self, played: Play, protocol: tuple[Word, ...]) -> None:
+    def _whole(self, played: Play, protocol: Words) -> None:
         subject = self._subject
         for words in (
             (Word("asyncio", 0, 0),),
@@ -159,31 +171,38 @@ class Checks:
                     raise Fault("sees something else", f"{len(trace)} things instead of {len(played.trace)}")
                 _compare(played.trace, trace)
 
-    def _prefix(self, played: Play, length: int, protocol: tuple[Word, ...], key: int) -> None:
+    def _replay(
+        self, journal: Sequence[Message], lengths: Sequence[int], keys: Sequence[int], backend: Backend, protocol: Words
+    ) -> None:
+        """Replay prefixes that are not known yet, and remember what came of them."""
+        if not lengths:
+            return
+        schedule = Schedule([*protocol, Word(backend, 0, 0), Word("closed", 0, 0)])
+        worlds = [self._subject.world(schedule, journal[:length]) for length in lengths]
+        self.replays += len(worlds)
+        for length, world, trace in zip(lengths, worlds, replays(self._subject, worlds, backend), strict=False):
+            if isinstance(trace, Fault):
+                trace.where = f"in a replay of the first {length} entries of the journal ({backend})"
+                raise trace
+            new = [each for each in world.sent if isinstance(each, Command)]
+            self._known[keys[length - 1]] = new, trace
+
+    def _compare(self, played: Play, length: int, new: Sequence[Command], trace: Sequence[Any]) -> None:
+        """Compare what a prefix led to with what came next."""
         journal = played.journal
-        with _telling(f"in a replay of the first {length} entries of the journal"):
-            if key not in self._known:
-                backend = ("asyncio", "trio")[length % 2]
-                schedule = Schedule([*protocol, Word(backend, 0, 0), Word("closed", 0, 0)])
-                world = self._subject.world(schedule, journal[:length])
-                self.replays += 1
-                attempt(self._subject, world, 0)
-                new = [each for each in world.sent if isinstance(each, Command)]
-                self._known[key] = new, list(self._subject.trace())
-            new, trace = self._known[key]
-            recorded = RecordedCommands()
-            for entry in journal[length:]:
-                if isinstance(entry, Command):
-                    recorded.append(entry)
-            recorded.index = sum(isinstance(entry, Command) for entry in journal[:length]) - 1
-            for command in new:
-                if not recorded:
-                    raise Fault("a replay does something else", f"it goes on with {named(command)}")
-                try:
-                    recorded.repeat(command, stable=self._stable)
-                except JournalMismatchError as error:
-                    raise Fault("a replay does something else", str(error)) from None
-            _compare(trace, played.trace)
+        recorded = RecordedCommands()
+        for entry in journal[length:]:
+            if isinstance(entry, Command):
+                recorded.append(entry)
+        recorded.index = sum(isinstance(entry, Command) for entry in journal[:length]) - 1
+        for command in new:
+            if not recorded:
+                raise Fault("a replay does something else", f"it goes on with {named(command)}")
+            try:
+                recorded.repeat(command, stable=self._stable)
+            except JournalMismatchError as error:
+                raise Fault("a replay does something else", str(error)) from None
+        _compare(trace, played.trace)
 
 
 class _telling:  # noqa: N801 - a context manager

@@ -72,6 +72,7 @@ class Search:
         budget: how many to play.
         random: where choices come from.
         cancel: whether invocations may be cancelled.
+        listed: whether to play what can be listed; otherwise one plain run, and the rest drawn at random.
         base: words of every schedule.
         phases: what was played.
     """
@@ -79,6 +80,7 @@ class Search:
     budget: int
     random: Random
     cancel: bool
+    listed: bool = True
     base: Schedule = field(default_factory=Schedule)
     phases: list[Phase] = field(default_factory=list)
 
@@ -94,6 +96,17 @@ class Search:
 
     def schedules(self) -> Iterator[Schedule]:
         """Every schedule to play."""
+        if self.listed:
+            yield from self._listed()
+        else:
+            yield from self._of("plain run", "plain runs", [()])
+        drawn = Phase("schedule drawn at random", "schedules drawn at random", None)
+        self.phases.append(drawn)
+        while self._left > 0:
+            yield from self._one(drawn, self._drawn())
+
+    def _listed(self) -> Iterator[Schedule]:
+        """Every crash, suspension and so on, one by one."""
         yield from self._of("plain run", "plain runs", [(), (Word("trio", 0, 0), Word("asyncio", 1, 0))])
         shape = self._shape
         lists: list[tuple[str, str, list[tuple[Word, ...]]]] = [
@@ -114,10 +127,6 @@ class Search:
                 few = [words[index] for index in sorted(self.random.sample(range(len(words)), count))]
             yield from self._of(one, many, few, total=len(words))
         yield from self._orders(int(self._left * SHARE))
-        drawn = Phase("schedule drawn at random", "schedules drawn at random", None)
-        self.phases.append(drawn)
-        while self._left > 0:
-            yield from self._one(drawn, self._drawn())
 
     def _one(self, phase: Phase, schedule: Schedule) -> Iterator[Schedule]:
         if self._left > 0:

@@ -116,6 +116,7 @@ class World(InMemoryRuntime):
         self._poked: anyio.Event | None = None
         self._tasks: anyio.abc.TaskGroup | None = None
         self.helpers: int = 0
+        self._coming = 0
         self._idle_meanwhile = False
         if journal is not None:
             self.journal.clear()
@@ -175,18 +176,29 @@ class World(InMemoryRuntime):
     def help_in(self, tasks: anyio.abc.TaskGroup) -> None:
         """Be there for one attempt, in tasks of its own, until `tasks` is cancelled."""
         self._tasks = tasks
-        self._poked = anyio.Event()
-        tasks.start_soon(self._help)
+        self._poked = None
+        if self._alternatives():
+            self._poke()
 
-    async def _help(self) -> None:
+    async def _do_help(self, attempt: int) -> None:
+        """When nothing can run, let something happen: the handler may wait for it in the middle of a step."""
         while True:
             assert self._poked is not None
             await self._poked.wait()
             self._poked = anyio.Event()
-            while self._slow:
+            while attempt == self._attempt and self._alternatives():
                 await anyio.sleep(QUIET)  # then nothing else can run
-                if self._slow:
+                if not self._cut and self.over is None:
                     self._pick()
+
+    def _poke(self) -> None:
+        if self._poked is not None:
+            self._poked.set()
+        elif self._tasks is not None and self.over is None and (self._slow or not self._close_after_journal):
+            self._poked = anyio.Event()
+            self._poked.set()
+            self._tasks.start_soon(self._do_help, self._attempt)
+            self.helpers += 1
 
     def _later(self, ticks: int, act: Release) -> None:
         """Do something after some rounds of the loop, in this attempt; or now, between two."""
@@ -195,6 +207,7 @@ class World(InMemoryRuntime):
         else:
             self._tasks.start_soon(self._do_later, self._attempt, ticks, act)
             self.helpers += 1
+            self._coming += 1
 
     async def _do_later(self, attempt: int, ticks: int, act: Release) -> None:
         for _ in range(ticks):
@@ -202,6 +215,7 @@ class World(InMemoryRuntime):
         if attempt == self._attempt and self.over is None and not self._cut:
             act()
         self.helpers -= 1
+        self._coming -= 1
         if self._idle_meanwhile and attempt == self._attempt:
             self.idle()
 
@@ -209,7 +223,7 @@ class World(InMemoryRuntime):
         """The attempt is over, and whoever helped with it."""
         self._tasks = None
         self._poked = None
-        self.helpers = 0
+        self.helpers = self._coming = 0
 
     # --- the transport ---------------------------------------------------------------------------------------------
 
@@ -246,6 +260,7 @@ class World(InMemoryRuntime):
                 self._proposed(message)
             super().take([message])
             self._grew()
+        self._poke()
         if self._cut:
             raise Disconnected
 
@@ -395,8 +410,8 @@ class World(InMemoryRuntime):
         """Nothing runs in the handler: something happens, or its input ends."""
         if self._pending or self.over is not None or self._close_after_journal or self._cut:
             return
-        self._idle_meanwhile = bool(self.helpers)
-        if self.helpers:
+        self._idle_meanwhile = bool(self._coming)
+        if self._coming:
             return
         number, self.idles = self.idles, self.idles + 1
         if self.schedule.get("suspend", number) is not None or not self._alternatives():
@@ -480,8 +495,7 @@ class World(InMemoryRuntime):
             return
         event = anyio.Event()
         self._slow[event] = name
-        if self._poked is not None:
-            self._poked.set()
+        self._poke()
         try:
             await event.wait()
         finally:
