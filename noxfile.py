@@ -91,6 +91,14 @@ def conformance(session: nox.Session) -> None:
 
 
 @nox.session
+def storage(session: nox.Session) -> None:
+    """The engine's store under 2,000 power cuts, 200 kills, an error in every call, and long property tests."""
+    session.install(".", *groups("test"))
+    environment = {"PERDURE_STORAGE": "full"}
+    session.run("pytest", "tests/engine/storage", *report(session), *session.posargs, env=environment)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """The documentation: it builds without a warning and without network, and its code runs."""
     session.install(".", *groups("docs", "test"))
@@ -123,7 +131,7 @@ def bench(session: nox.Session) -> None:
     Give the machine to it: anything that runs beside it shows in the figures. `nox -s bench -- core` runs one of them.
     """
     session.install(".")
-    for name in session.posargs or ("core", "replay", "import_time", "end_to_end", "engine"):
+    for name in session.posargs or ("core", "replay", "import_time", "end_to_end", "engine", "engine_storage"):
         session.run("python", f"benchmarks/{name}.py")
 
 
