@@ -184,6 +184,10 @@ class PureEngine:
         wrong = broken(self.residents, self.reader, self.tables.invocations, self.tables.timers)
         assert not wrong, "\n".join(wrong)
 
+    def restart(self) -> None:
+        """Lose what is not committed; `Opened` comes next."""
+        self._begin()
+
     def crash(self, *, unclean: bool = True) -> Decision:
         """Lose what is not committed, and open again."""
         self._begin()

@@ -101,12 +101,12 @@ def _completions(entity: InvocationEntity, journal: Iterable[m.Message]) -> Iter
     for entry in journal:
         if isinstance(entry, m.Command):
             for field in ("invocation_id_notification_idx", "result_completion_id"):
-                id = getattr(entry, field, None)
-                if id is None:
+                wanted: int | None = getattr(entry, field, None)
+                if wanted is None:
                     continue
-                if id in asked:
-                    yield f"I3: invocation {entity.number} asked twice for completion {id}"
-                asked.add(id)
+                if wanted in asked:
+                    yield f"I3: invocation {entity.number} asked twice for completion {wanted}"
+                asked.add(wanted)
         elif not isinstance(entry, m.SignalNotification):
             id = getattr(entry, "completion_id", 0)
             if id not in asked or id in answered:

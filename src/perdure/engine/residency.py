@@ -41,7 +41,7 @@ class Residents(Fold):
         room: how many invocations, and how many keys, are kept although nothing needs them.
     """
 
-    __slots__ = ("_committed", "_entries", "_reader", "_room", "_touched", "_touched_states")
+    __slots__ = ("_committed", "_dropped", "_entries", "_reader", "_room", "_touched", "_touched_states")
 
     def __init__(self, reader: Reader, *, room: int = ROOM) -> None:
         super().__init__(reader.counters())
@@ -52,6 +52,7 @@ class Residents(Fold):
         self._touched: dict[int, int] = {}
         self._touched_states: dict[tuple[str, Hashable], int] = {}
         self._entries: dict[int, list[tuple[int, int, Command | Notification]]] = {}  # batch, index, entry
+        self._dropped: set[int] = set()  # whose journal was deleted
         self.fold(reader.services())
         self.fold(reader.works(1 << 62))
 
@@ -95,6 +96,9 @@ class Residents(Fold):
             self._touched[row.number] = batch  # type: ignore[attr-defined]  # the table says that it has it
             if row.__class__ is r.DeleteInvocation:
                 self._touched_states["id", row.id] = batch
+            elif row.__class__ is r.DeleteJournal:
+                self._entries[row.number] = []
+                self._dropped.add(row.number)
             return
         if row.__class__ is r.DeleteWork:  # all works are here, so what is not here is no work
             self._works.pop(row.work, None)
@@ -115,12 +119,16 @@ class Residents(Fold):
         done = [number for number, last in touched.items() if last <= batch]
         for number in done:
             del touched[number]
+            self._dropped.discard(number)
             self._entries.pop(number, None)
             if self._invocations.get(number, self) is None:  # deleted, and the reader knows it now
                 del self._invocations[number]
-        for number, kept in self._entries.items():
-            if kept[0][0] <= batch:
-                self._entries[number] = [item for item in kept if item[0] > batch]
+        for number in [number for number, kept in self._entries.items() if kept and kept[0][0] <= batch]:
+            left = [item for item in self._entries[number] if item[0] > batch]
+            if left:
+                self._entries[number] = left
+            else:
+                del self._entries[number]
         for name in [name for name, last in self._touched_states.items() if last <= batch]:
             del self._touched_states[name]
             self._release(*name)
@@ -274,7 +282,7 @@ class Residents(Fold):
 
     def entries(self, number: int, first: int, limit: int) -> Sequence[Command | Notification]:
         """See `View`."""
-        found = list(self._reader.entries(number, first, limit))
+        found = [] if number in self._dropped else list(self._reader.entries(number, first, limit))
         for _, index, entry in self._entries.get(number, ()):
             if index == first + len(found) and len(found) < limit:
                 found.append(entry)

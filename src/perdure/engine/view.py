@@ -140,7 +140,7 @@ class Reader(Protocol):
     """What is committed. Every method reads to the end at once and leaves no cursor open."""
 
     def counters(self) -> Counters:
-        """The highest numbers in the tables; `attempt` is 0."""
+        """The highest numbers ever given out, to deleted invocations too; `attempt` is 0."""
         ...
 
     def invocation(self, number: int) -> Sequence[Row] | None:
