@@ -205,10 +205,25 @@ class Engine:
         clean = self._core is not None and self._core.failure is None
         await anyio.to_thread.run_sync(lambda: store.close(clean=clean))
 
-    def _opened(self) -> Core:
+    @property
+    def core(self) -> Core:
+        """What is below this surface: for the ingress and the like, not for programs.
+
+        Raises:
+            UsageError: the engine is not open.
+        """
         if self._core is None:
             raise UsageError("the engine is not open: enter it with `async with`")
         return self._core
+
+    @property
+    def core(self) -> Core:
+        """What stands behind: the ingress and the admin API ask it directly.
+
+        Raises:
+            UsageError: the engine is not open.
+        """
+        return self.core
 
     # --- invoking --------------------------------------------------------------------------------------------------
 
@@ -390,12 +405,12 @@ class Engine:
 
     async def send_signal(self, id: bytes, signal: int | str, result: Value | Failure) -> None:
         """Send a signal to an invocation, by name or by number."""
-        settled(await self._opened().ask(lambda waiter: events.SendSignal(id, signal, result, waiter)))
+        settled(await self.core.ask(lambda waiter: events.SendSignal(id, signal, result, waiter)))
 
     async def result_of(self, id: bytes) -> bytes:
         """Wait for the result of an invocation."""
         target = InvocationId(format_invocation_id(id))
-        answer = await self._opened().ask(
+        answer = await self.core.ask(
             lambda waiter: events.Attach(target, waiter), lambda waiter: events.Forgotten(id, waiter)
         )
         return content_of(answer)
@@ -403,16 +418,16 @@ class Engine:
     async def output_of(self, id: bytes) -> bytes | None:
         """The result of an invocation; `None` while there is none."""
         target = InvocationId(format_invocation_id(id))
-        answer = await self._opened().ask(lambda waiter: events.GetOutput(target, waiter))
+        answer = await self.core.ask(lambda waiter: events.GetOutput(target, waiter))
         return None if isinstance(answer, NotReady) else content_of(answer)
 
     async def cancel_by_id(self, id: bytes) -> None:
         """Cancel an invocation."""
-        settled(await self._opened().ask(lambda waiter: events.Cancel(id, waiter)))
+        settled(await self.core.ask(lambda waiter: events.Cancel(id, waiter)))
 
     async def kill_by_id(self, id: bytes) -> None:
         """Kill an invocation."""
-        settled(await self._opened().ask(lambda waiter: events.Kill(id, waiter)))
+        settled(await self.core.ask(lambda waiter: events.Kill(id, waiter)))
 
     # --- details ---------------------------------------------------------------------------------------------------
 
@@ -430,7 +445,7 @@ class Engine:
 
     async def _call(self, service: str, handler: str, payload: bytes, key: str | None, options: CallOptions) -> bytes:
         submit, id = self._submit(service, handler, payload, key, options)
-        answer = await self._opened().ask(
+        answer = await self.core.ask(
             lambda waiter: replace(submit, waiter=waiter), lambda waiter: events.Forgotten(id, waiter)
         )
         return content_of(answer)
@@ -441,13 +456,13 @@ class Engine:
         delay = options.get("delay")
         later = 0.0 if delay is None else seconds(delay, "delay")
         submit, _ = self._submit(service, handler, payload, key, options)
-        clock = self._opened().clock
+        clock = self.core.clock
 
         def make(waiter: int) -> events.Submit:
             start_at = clock.milliseconds() + max(1, round(later * 1000)) if later else 0
             return replace(submit, waiter=waiter, mode=events.Mode.SEND, start_at=start_at)
 
-        answer = await self._opened().ask(make)
+        answer = await self.core.ask(make)
         if not isinstance(answer, Accepted):
             raise refusal(answer)
         return answer
@@ -457,7 +472,7 @@ class Engine:
     ) -> tuple[events.Submit, bytes]:
         """A request as an event, and the id of its invocation."""
         path = f"{service}/{handler}"
-        core = self._opened()
+        core = self.core
         if options.get("name") is not None:
             raise UsageError(f"a call of {path} from outside has no journal entry to be named; leave name= out")
         if options.get("scope") is not None or options.get("limit_key") is not None:
