@@ -216,15 +216,6 @@ class Engine:
             raise UsageError("the engine is not open: enter it with `async with`")
         return self._core
 
-    @property
-    def core(self) -> Core:
-        """What stands behind: the ingress and the admin API ask it directly.
-
-        Raises:
-            UsageError: the engine is not open.
-        """
-        return self.core
-
     # --- invoking --------------------------------------------------------------------------------------------------
 
     async def call(self, handler: Callee[P, R], /, *args: P.args, **options: P.kwargs) -> R:
