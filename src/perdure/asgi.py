@@ -142,7 +142,10 @@ class Endpoint:
                 if scope.get("http_version") in _BIDIRECTIONAL
                 else ProtocolMode.REQUEST_RESPONSE
             )
-            await self.handle(_AsgiExchange(scope, receive, send), mode)
+            if self._entered:
+                await self._responder.handle(_AsgiExchange(scope, receive, send), mode)
+            else:
+                await self.handle(_AsgiExchange(scope, receive, send), mode)  # it says what is missing
         elif kind == "lifespan":
             await self._serve_lifespan(scope, receive, send)
         else:

@@ -32,7 +32,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Coroutine
 from threading import get_ident
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import anyio.abc
@@ -51,7 +51,7 @@ from perdure.durable.failures import BROKEN, StepFailed, write_failure
 from perdure.durable.holding import Holding, Patience
 from perdure.durable.host import Host
 from perdure.durable.link import Link
-from perdure.durable.loop import Wakeup, effective_deadline, open_scope, raise_cancelled, wakeup
+from perdure.durable.loop import Wakeup, effective_deadline, open_root_scope, raise_cancelled, wakeup
 from perdure.durable.resting import HINT_AFTER, Resting, names_of
 from perdure.durable.runs import Runs
 from perdure.durable.signals import Signals
@@ -74,6 +74,17 @@ YIELD_EVERY: Final = 0.005
 
 BREATHE_EVERY: Final = 128
 """Deliveries after which the clock is asked whether `YIELD_EVERY` has passed."""
+
+_PARTS: Final[dict[str, Callable[[Any], object]]] = {
+    "_holding": lambda driver: Holding(driver, driver._patience or Patience()),  # noqa: SLF001 - the driver's own part
+    "deadlines": Deadlines,
+    "execution": Execution,
+    "resting": Resting,
+    "signals": lambda driver: Signals(driver.machine, driver.turns),
+    "spawning": Spawning,
+    "stopping": lambda driver: Stopping(driver, driver.cancellation),
+}
+"""The parts that a driver makes when they are first used."""
 
 
 class Driver:
@@ -107,6 +118,7 @@ class Driver:
         "_delivered",
         "_holding",
         "_home",
+        "_patience",
         "_reader",
         "_reading",
         "_unwritable",
@@ -136,6 +148,14 @@ class Driver:
         "turns",
     )
 
+    _holding: Holding
+    deadlines: Deadlines
+    execution: Execution
+    resting: Resting
+    signals: Signals
+    spawning: Spawning
+    stopping: Stopping
+
     def __init__(
         self,
         machine: Invocation,
@@ -164,14 +184,8 @@ class Driver:
         self._reader = False
         self._reading = False
         self.cancellation: Cancellation = Cancellation(machine)
-        self.stopping: Stopping = Stopping(self, self.cancellation)
-        self.deadlines: Deadlines = Deadlines(self)
-        self.execution: Execution = Execution(self)
-        self.resting: Resting = Resting(self)
-        self.spawning: Spawning = Spawning(self)
-        self.signals: Signals = Signals(machine, self.turns)
         self.runs: Runs = Runs(machine, self.clock, self)
-        self._holding = Holding(self, patience if patience is not None else Patience())
+        self._patience = patience
         self._delivered = 0
         self._breathe_at = BREATHE_EVERY
         self._yielded_at = 0.0
@@ -180,6 +194,17 @@ class Driver:
         self.end: End | None = None
         self.failure: BaseException | None = None
         self.late: Callable[[BaseException], None] | None = None
+
+    if not TYPE_CHECKING:  # to a type checker the parts are attributes like any other
+
+        def __getattr__(self, name: str) -> Any:
+            """Make a part when it is first used: many attempts only replay, or do next to nothing."""
+            make = _PARTS.get(name)
+            if make is None:
+                raise AttributeError(name)
+            part = make(self)
+            setattr(self, name, part)
+            return part
 
     # --- the attempt -----------------------------------------------------------------------------------------------
 
@@ -222,8 +247,8 @@ class Driver:
         children = self.children = Children(home, self._child_failed)
         try:
             try:
-                with open_scope() as self.root.native:
-                    self._deadline = effective_deadline()
+                scope, self._deadline = open_root_scope()
+                with scope as self.root.native:
                     await self._run_root(handler)
             except anyio.get_cancelled_exc_class() as cancelled:  # noqa: ASYNC103 - what nobody meant is a failure, told as one
                 if not self.host.was_taken_back() and not self.host.was_stray(cancelled):

@@ -71,19 +71,19 @@ class Responder:
                 begins when the request has ended.
             lambda_compression: how bodies may be compressed, on AWS Lambda; discovery tells it.
         """
+        # Straight on where nothing is to be found out: each coroutine between here and the handler costs its share.
+        bound = self._direct.get(exchange.path) if self._identity is None else None
         try:
-            await self._route(exchange, mode, lambda_compression)
+            if bound is not None:
+                await self._invoke(exchange, mode, bound)
+            else:
+                await self._route(exchange, mode, lambda_compression)
         except Disconnected:
             return  # nobody waits for the answer
 
     async def _route(
         self, exchange: Exchange, mode: ProtocolMode, lambda_compression: LambdaCompression | None
     ) -> None:
-        if self._identity is None:
-            bound = self._direct.get(exchange.path)
-            if bound is not None:
-                await self._invoke(exchange, mode, bound)
-                return
         target = request_target(exchange.path)
         _, *parts = target.split("/")
         invokes = len(parts) == _INVOKE_PARTS and parts[0] == "invoke"
