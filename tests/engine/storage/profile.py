@@ -5,7 +5,13 @@ from __future__ import annotations
 import os
 from typing import Final
 
+import pytest
+
 FULL: Final = os.environ.get("PERDURE_STORAGE") == "full"
+
+
+PATIENCE: Final = pytest.mark.timeout(3600 if FULL else 120)
+"""For tests whose length depends on the profile."""
 
 
 def scaled(default: int, full: int) -> int:

@@ -14,7 +14,7 @@ import pytest
 
 from perdure.engine.storage import open_store
 from tests.engine.storage.killed import FATAL_BATCH, POINTS, last_whole
-from tests.engine.storage.profile import scaled
+from tests.engine.storage.profile import PATIENCE, scaled
 from tests.engine.storage.scripts import ROOT
 
 ROUNDS = scaled(3, 100)
@@ -44,6 +44,7 @@ def reached(path: Path) -> int:
     return last
 
 
+@PATIENCE
 def test_what_was_acknowledged_survives_being_killed_again_and_again(tmp_path: Path, anyio_backend: str) -> None:
     chance = random.Random(ROUNDS)
     path, last = tmp_path / "e.db", -1

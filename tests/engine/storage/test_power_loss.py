@@ -14,9 +14,9 @@ from perdure.exceptions import EngineError
 from tests.engine.storage.heard import listening
 from tests.engine.storage.killed import batch, last_whole
 from tests.engine.storage.power_loss import Disk, connect_to, lay_out
-from tests.engine.storage.profile import scaled
+from tests.engine.storage.profile import PATIENCE, scaled
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, PATIENCE]
 
 IMAGES = scaled(150, 1000)
 """On each event loop."""

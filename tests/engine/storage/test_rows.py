@@ -20,8 +20,10 @@ from perdure.engine.storage.statements import WRITERS
 from perdure.exceptions import EngineFailed
 from perdure.wire.messages import InputCommand
 from tests.engine.storage.batches import ROWS, batch
-from tests.engine.storage.profile import scaled
+from tests.engine.storage.profile import PATIENCE, scaled
 from tests.engine.tables import Reads, Tables
+
+pytestmark = PATIENCE
 
 KEYS = [(service, key) for service in ("Thing", "Flow") for key in ("", "k", "k\0k", "ключ")]
 

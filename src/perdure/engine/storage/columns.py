@@ -10,11 +10,11 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from perdure.engine.rows import Awaited, HandlerOptions, StateEdit, Summary
+from perdure.engine.rows import Awaited, HandlerOptions, PutDeployment, StateEdit, Summary
 from perdure.exceptions import EngineFailed
 from perdure.wire.messages import ErrorMessage, Failure, Value
 
-__all__ = ["AWAITED", "EDIT", "HANDLERS", "HEADERS", "NAMES", "REASON", "RESULT", "SUMMARY", "BlobColumn", "pack"]
+__all__ = ["AWAITED", "DEPLOYMENT", "EDIT", "HANDLERS", "REASON", "RESULT", "SUMMARY", "BlobColumn", "maybe", "pack"]
 
 T = TypeVar("T")
 
@@ -62,8 +62,8 @@ SUMMARY: Final[BlobColumn[Summary]] = BlobColumn("invocations.summary", Summary)
 RESULT: Final[BlobColumn[Value | Failure]] = BlobColumn("result", Value | Failure)
 EDIT: Final[BlobColumn[StateEdit]] = BlobColumn("queue.edit", StateEdit)
 HANDLERS: Final[BlobColumn[dict[str, HandlerOptions]]] = BlobColumn("services.handlers", dict[str, HandlerOptions])
-NAMES: Final[BlobColumn[tuple[str, ...]]] = BlobColumn("deployments.services", tuple[str, ...])
-HEADERS: Final[BlobColumn[tuple[tuple[str, str], ...]]] = BlobColumn("deployments.headers", tuple[tuple[str, str], ...])
+DEPLOYMENT: Final[BlobColumn[PutDeployment]] = BlobColumn("deployments.whole", PutDeployment)
+"""The whole row, attributes by name: nothing is looked up by them, and there will be more."""
 
 
 def maybe(value: object) -> bytes | None:

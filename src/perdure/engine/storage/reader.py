@@ -14,7 +14,6 @@ from perdure.engine.rows import (
     AppendEntry,
     Enqueue,
     Kind,
-    PutDeployment,
     PutInvocation,
     PutLock,
     PutPromise,
@@ -27,7 +26,7 @@ from perdure.engine.rows import (
     Status,
     WorkKind,
 )
-from perdure.engine.storage.columns import AWAITED, EDIT, HANDLERS, HEADERS, NAMES, REASON, RESULT, SUMMARY
+from perdure.engine.storage.columns import AWAITED, DEPLOYMENT, EDIT, HANDLERS, REASON, RESULT, SUMMARY
 from perdure.engine.storage.connection import Columns, Connection
 from perdure.engine.storage.errors import describe
 from perdure.engine.storage.schema import LIVE, given_id, stored_id
@@ -57,10 +56,7 @@ _WORKS: Final = "SELECT work, kind, number, position, service, key, name FROM wo
 _INVOKED: Final = (
     f"SELECT number FROM invocations WHERE status={int(Status.INVOKED)} AND {LIVE} AND number>? ORDER BY number LIMIT ?"
 )
-_DEPLOYMENTS: Final = (
-    "SELECT deployment, id, uri, min_protocol, max_protocol, manifest, created_at, bidirectional, services, headers "
-    "FROM deployments ORDER BY deployment"
-)
+_DEPLOYMENTS: Final = "SELECT whole FROM deployments ORDER BY deployment"
 _SERVICES: Final = "SELECT service, revision, deployment, kind, handlers FROM services ORDER BY service"
 _COUNTERS: Final = (
     "SELECT (SELECT value FROM meta WHERE name='last_number'), (SELECT max(number) FROM invocations), "
@@ -165,7 +161,7 @@ class StoreReader:
 
     def services(self) -> list[Row]:
         """Every `PutDeployment` and `PutService`."""
-        rows: list[Row] = [_deployment(columns) for columns in self._query(_DEPLOYMENTS)]
+        rows: list[Row] = [DEPLOYMENT.read(whole) for (whole,) in self._query(_DEPLOYMENTS)]
         rows += [
             PutService(
                 service=service,
@@ -202,17 +198,6 @@ def _invocation(columns: Sequence[Any]) -> PutInvocation:
     values["result"] = RESULT.maybe(values["result"])
     values["crash_marked"] = bool(values["crash_marked"])
     return PutInvocation(**values)
-
-
-def _deployment(columns: Sequence[Any]) -> PutDeployment:
-    *plain, bidirectional, services, headers = columns
-    names = PutDeployment.__struct_fields__
-    return PutDeployment(
-        **dict(zip(names, plain, strict=False)),
-        bidirectional=bool(bidirectional),
-        services=NAMES.read(services),
-        headers=HEADERS.read(headers),
-    )
 
 
 def _entry(stored: bytes, number: int, index: int) -> Command | Notification:

@@ -8,7 +8,7 @@
 * The index `live` holds what is not completed, so that opening does not read what is.
 
 Enumerations are stored as their numbers, points in time as milliseconds since the Unix epoch. Columns of type BLOB hold
-MessagePack (`perdure.engine.storage.columns`), but for ids, state, and manifests.
+MessagePack (`perdure.engine.storage.columns`), but for ids and state.
 """
 
 from __future__ import annotations
@@ -142,13 +142,7 @@ CREATE TABLE deployments (
     deployment INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
     uri TEXT,
-    min_protocol INTEGER NOT NULL,
-    max_protocol INTEGER NOT NULL,
-    manifest BLOB NOT NULL,
-    created_at INTEGER NOT NULL,
-    bidirectional INTEGER NOT NULL,
-    services BLOB NOT NULL,
-    headers BLOB NOT NULL
+    whole BLOB NOT NULL
 );
 
 CREATE TABLE services (

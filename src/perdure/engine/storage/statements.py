@@ -207,7 +207,7 @@ _PUT_TIMER: Final = _upsert("timers", ["due", "number", "completion"])
 _DELETE_TIMER: Final = "DELETE FROM timers WHERE due=? AND number=? AND completion=?"
 _PUT_WORK: Final = _upsert("work", ["work"], rows.PutWork.__struct_fields__[1:])
 _DELETE_WORK: Final = "DELETE FROM work WHERE work=?"
-_PUT_DEPLOYMENT: Final = _upsert("deployments", ["deployment"], rows.PutDeployment.__struct_fields__[1:])
+_PUT_DEPLOYMENT: Final = _upsert("deployments", ["deployment"], ["id", "uri", "whole"])
 _PUT_SERVICE: Final = _upsert("services", ["service"], rows.PutService.__struct_fields__[1:])
 _PUT_MARK: Final = "UPDATE meta SET value=? WHERE name='mark'"
 
@@ -229,21 +229,7 @@ def _delete_work(execute: Executor, row: rows.DeleteWork) -> None:
 
 
 def _put_deployment(execute: Executor, row: rows.PutDeployment) -> None:
-    execute(
-        _PUT_DEPLOYMENT,
-        (
-            row.deployment,
-            row.id,
-            row.uri,
-            row.min_protocol,
-            row.max_protocol,
-            row.manifest,
-            row.created_at,
-            row.bidirectional,
-            pack(row.services),
-            pack(row.headers),
-        ),
-    )
+    execute(_PUT_DEPLOYMENT, (row.deployment, row.id, row.uri, pack(row)))
 
 
 def _put_service(execute: Executor, row: rows.PutService) -> None:
