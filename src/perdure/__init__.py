@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from perdure.handlers.promises import DurablePromise
     from perdure.handlers.state import StateKey
     from perdure.machine.retry import RetryPolicy
+    from perdure.structured.compensation import Compensations
     from perdure.structured.nursery import Nursery, TaskStatus
     from perdure.structured.scope import CancelScope
 
@@ -69,6 +70,7 @@ __all__ = [
     "Client",
     "Codec",
     "CodedSerde",
+    "Compensations",
     "Context",
     "DeadlineExceeded",
     "DurableFuture",
@@ -143,6 +145,7 @@ _HOMES: Final = {
     "handlers.promises": "DurablePromise",
     "handlers.state": "StateKey",
     "machine.retry": "RetryPolicy",
+    "structured.compensation": "Compensations",
     "structured.nursery": "Nursery TaskStatus",
     "structured.scope": "CancelScope",
 }

@@ -89,14 +89,17 @@ class Stopping:
         branch.block = block
         return block
 
-    def leave(self, block: Block) -> None:
-        """Its host leaves a block: steps that are open are stopped, calls too where that was asked for."""
+    def leave(self, block: Block, *, stop: bool = True) -> None:
+        """Its host leaves a block: steps that are open are stopped, calls too where that was asked for.
+
+        Without `stop` the block around it takes both over as they are.
+        """
         branch = block.host
         parent = block.parent
         assert parent is not None, "the handler's own block is never left"
         driver = self._driver
         driver.deadlines.drop(block)
-        if not driver.fenced:
+        if stop and not driver.fenced:
             for closure in block.unsettled():
                 closure.cancel()
             self.stop_calls(block)

@@ -143,9 +143,8 @@ class _Run:
         driver = self._driver
         try:
             result, stable = await self._call(request)
-            if driver.fenced and driver.end is not End.FAILED:
-                self._swallowed()
-            await driver.finish()
+            if driver.fenced:
+                await driver.unwind()  # middleware swallowed that the attempt is over
         except InvocationCancelled as cancelled:
             failure = Failure(cancelled.code, cancelled.message)
         except (Exception, BaseExceptionGroup) as error:
@@ -174,11 +173,25 @@ class _Run:
             async with AsyncExitStack() as stack:
                 for each in environment.middleware:
                     await stack.enter_async_context(each.attempt(ctx))  # type: ignore[arg-type]  # it can do all that Context can
-                result = await handler.fn(ctx, *arguments)
+                result = await self._to_its_end(ctx, arguments)
         else:
-            result = await handler.fn(ctx, *arguments)
+            result = await self._to_its_end(ctx, arguments)
         of = f"the output of {handler.path}"
         return check_size(encode_value(write, result, of), of), write.stable
+
+    async def _to_its_end(self, ctx: InvocationContext, arguments: tuple[Any, ...]) -> Any:
+        """Run the handler's function, then the steps that it forgot, or stop them: nothing outlives it."""
+        driver = self._driver
+        try:
+            result = await self._handler.fn(ctx, *arguments)
+            if driver.fenced and driver.end is not End.FAILED:
+                self._swallowed()
+            await driver.finish()
+        except (Exception, InvocationCancelled, BaseExceptionGroup) as error:
+            if not driver.fenced and (isinstance(error, InvocationCancelled) or terminal_of(error) is not None):
+                await driver.finish(stop=True)
+            raise
+        return result
 
     def _late(self, error: BaseException) -> None:
         """An error of code that unwinds is no outcome, but it is not lost."""

@@ -25,11 +25,13 @@ __all__ = [
     "Callee",
     "ExistingInvocation",
     "InvocationHandle",
+    "OwnedCallOptions",
     "Receiver",
     "Request",
     "SendOptions",
     "SignalSender",
     "TypedCallOptions",
+    "TypedOptions",
     "TypedSendOptions",
 ]
 
@@ -52,6 +54,14 @@ class CallOptions(TypedDict, total=False):
     """The name of the journal entry, for people who read journals."""
 
 
+class OwnedCallOptions(CallOptions, total=False):
+    """What can be said about a call whose result is waited for."""
+
+    cancel_on_exit: bool
+    """Cancel the callee when the block in which the call was made (a cancel scope, a nursery, the handler) is left
+    before it has answered. Clients, which have no blocks, ignore it."""
+
+
 class SendOptions(CallOptions, total=False):
     """What can be said about a one-way call."""
 
@@ -59,8 +69,8 @@ class SendOptions(CallOptions, total=False):
     """The invocation starts so much later. Seconds."""
 
 
-class TypedCallOptions(CallOptions, total=False):
-    """What can be said about a call of a handler object."""
+class TypedOptions(CallOptions, total=False):
+    """What can be said about any call of a handler object."""
 
     input: Serde[Any] | None
     """Writes the argument, in place of the serde of the handler's annotation."""
@@ -68,7 +78,11 @@ class TypedCallOptions(CallOptions, total=False):
     """Reads the result, in place of the serde of the handler's annotation."""
 
 
-class TypedSendOptions(TypedCallOptions, SendOptions, total=False):
+class TypedCallOptions(TypedOptions, OwnedCallOptions, total=False):
+    """What can be said about a call of a handler object whose result is waited for."""
+
+
+class TypedSendOptions(TypedOptions, SendOptions, total=False):
     """What can be said about a one-way call of a handler object."""
 
 

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from perdure.durable.serde import Serde
     from perdure.handlers.calls import (
         Callee,
-        CallOptions,
         ExistingInvocation,
         InvocationHandle,
+        OwnedCallOptions,
         Receiver,
         SendOptions,
     )
@@ -236,7 +236,14 @@ class Context(Combining, Structuring, Protocol):
         ...
 
     def generic_call(
-        self, service: str, handler: str, payload: bytes, /, *, key: str | None = None, **options: Unpack[CallOptions]
+        self,
+        service: str,
+        handler: str,
+        payload: bytes,
+        /,
+        *,
+        key: str | None = None,
+        **options: Unpack[OwnedCallOptions],
     ) -> CallFuture[bytes]:
         """Call a handler that is known by name only. Payload and result are bytes as they are, without any codec."""
         ...

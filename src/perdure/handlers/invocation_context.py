@@ -36,6 +36,7 @@ from perdure.handlers.steps import Step, check_size, reader
 from perdure.machine.awaiting import Leaf, Relay
 from perdure.machine.retry import RetryPolicy
 from perdure.structured import scope as scopes
+from perdure.structured.compensation import Compensations
 from perdure.structured.nursery import Nursery
 from perdure.structured.scope import Limit, limit_of
 from perdure.wire.messages import (
@@ -502,6 +503,10 @@ class InvocationContext:
     def open_nursery(self, *, contain: bool = False) -> Nursery:
         """A block whose children run concurrently."""
         return Nursery(self.driver, contain=contain)
+
+    def compensations(self) -> Compensations:
+        """A block whose steps are undone when the invocation ends without its result."""
+        return Compensations(self.driver, self.run)
 
     def CancelScope(self, *, shield: bool = False) -> scopes.CancelScope:  # noqa: N802 - it stands for a class
         """A block that can be cancelled."""

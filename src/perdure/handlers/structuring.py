@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from perdure.structured import scope as scopes
+    from perdure.structured.compensation import Compensations
     from perdure.structured.nursery import Nursery
 
 __all__ = ["Structuring"]
@@ -30,6 +31,24 @@ class Structuring(Protocol):
 
         Args:
             contain: keep the terminal failure of a child in its future, and cancel nobody for it.
+        """
+        ...
+
+    def compensations(self) -> Compensations:
+        """Open a block whose steps are undone when the invocation is going to end without its result.
+
+        ::
+
+            async with ctx.compensations() as undo:
+                undo.push(refund, order.id)
+                await ctx.run(charge, order)
+                async with ctx.open_nursery() as nursery:
+                    for item in order.items:
+                        nursery.start_soon(reserve_item, ctx, item, undo)
+
+        What was pushed runs in reverse order, as steps, when a `TerminalError`, a group of nothing else, or
+        `InvocationCancelled` leaves the block, and in no other case: an attempt that fails or suspends undoes nothing.
+        One that fails terminally is reported with the others; none is skipped.
         """
         ...
 

@@ -382,21 +382,25 @@ def _describe(combinator: CombinatorType, children: Iterable[Node]) -> Future | 
         if node.state != PENDING:
             continue
         child = node.target if isinstance(node, Relay) else node
+        future: Future | None = None
         if isinstance(child, Leaf):
             if isinstance(child.signal, str):
                 names.append(child.signal)
-            elif child.signal is not None:
+                continue
+            if child.signal is not None:
                 signals.append(child.signal)
-            elif child.id:
+                continue
+            if child.id:
                 completions.append(child.id)
+                continue
         elif isinstance(child, Combined):
             future = _describe(child.combinator, child.children)
-            if future is not None:
-                nested.append(future)
         elif isinstance(child, CompletionQueue):
             future = _describe(CombinatorType.FIRST_COMPLETED, child.members)
-            if future is not None:
-                nested.append(future)
+        if future is not None:
+            nested.append(future)
+        elif combinator is CombinatorType.ALL_COMPLETED:
+            return None  # it waits for the end of a branch, too: nothing settles it before a branch goes on
     if not (completions or signals or names or nested):
         return None
     return Future(tuple(completions), tuple(signals), tuple(names), tuple(nested), combinator)

@@ -194,7 +194,7 @@ class Nursery:
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
+    ) -> bool | None:  # not `bool`: type checkers would take names bound in the block for unbound after it
         driver = self._driver
         block, host = self._block, self._host
         assert block is not None
