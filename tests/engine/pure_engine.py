@@ -165,7 +165,8 @@ class PureEngine:
                 self.attempts[number] = attempt
                 self.arrived[attempt] = list(prefix)
             case o.Deliver(number, attempt, index, entry):
-                if self.attempts.get(number) != attempt:
+                live = self.residents.live(number)
+                if live is None or live.attempt != attempt or self.attempts.get(number) != attempt:
                     return
                 assert self.reader.entries(number, index, 1) == [entry], "I10: what is delivered is committed"
                 assert not isinstance(entry, m.Command)
