@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import perdure
+import perdure.aws_lambda
+import perdure.aws_lambda.events
+import perdure.aws_lambda.extensions
+import perdure.aws_lambda.http
 from perdure.wire.versions import SDK_VERSION
 
 if TYPE_CHECKING:
@@ -65,17 +69,27 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(Receive|Scope|Send|SignatureBackend|VerifySignature)"),
 ]
 
+NAMESPACES: tuple[Any, ...] = (
+    perdure,
+    perdure.aws_lambda,
+    perdure.aws_lambda.events,
+    perdure.aws_lambda.http,
+    perdure.aws_lambda.extensions,
+)
+"""Where public names are; the first that has one is meant."""
+
 
 def resolve_public_name(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, contnode: nodes.Element
 ) -> nodes.Element | None:
     """Lead a reference to the module that a public name lives in to where that name is documented."""
     name = node.get("reftarget", "").rpartition(".")[2]
-    if node.get("refdomain") != "py" or name not in perdure.__all__:
+    home = next((module.__name__ for module in NAMESPACES if name in module.__all__), None)
+    if node.get("refdomain") != "py" or home is None:
         return None
     domain: Any = env.get_domain("py")
     resolved: nodes.Element | None = domain.resolve_xref(
-        env, node["refdoc"], app.builder, "obj", f"perdure.{name}", node, contnode
+        env, node["refdoc"], app.builder, "obj", f"{home}.{name}", node, contnode
     )
     return resolved
 

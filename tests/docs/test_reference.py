@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 import perdure
+import perdure.aws_lambda.events
+import perdure.aws_lambda.extensions
+import perdure.aws_lambda.http
 import perdure.instrumentation
 import perdure.testing
 from perdure import exceptions
@@ -24,7 +27,18 @@ def documented() -> set[str]:
     return set(re.findall(r"^\.\. auto\w+:: ([\w.]+)$", pages, re.MULTILINE))
 
 
-@pytest.mark.parametrize("module", [perdure, perdure.testing, perdure.instrumentation])
+@pytest.mark.parametrize(
+    "module",
+    [
+        perdure,
+        perdure.testing,
+        perdure.instrumentation,
+        perdure.aws_lambda.events,
+        perdure.aws_lambda.extensions,
+        perdure.aws_lambda.http,
+    ],
+    ids=lambda module: module.__name__,
+)
 def test_every_public_name_is_described(module: object) -> None:
     name = getattr(module, "__name__", "")
     public = {f"{name}.{each}" for each in getattr(module, "__all__", ())}

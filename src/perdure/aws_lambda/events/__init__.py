@@ -77,7 +77,6 @@ if TYPE_CHECKING:
     )
     from perdure.aws_lambda.events.eventbridge import EventBridgeEvent
     from perdure.aws_lambda.events.function_url import FunctionUrlEvent
-    from perdure.aws_lambda.events.http_sources import HTTP_SOURCES, http_source
     from perdure.aws_lambda.events.kafka import KafkaEvent, KafkaRecord
     from perdure.aws_lambda.events.kinesis import KinesisData, KinesisEvent, KinesisRecord
     from perdure.aws_lambda.events.lattice import LatticeIdentity, LatticeRequestContext, LatticeV1Event, LatticeV2Event
@@ -97,7 +96,6 @@ if TYPE_CHECKING:
     from perdure.aws_lambda.events.structure import AwsObject, Event, UnknownEventError
 
 __all__ = [
-    "HTTP_SOURCES",
     "SOURCES",
     "AlbEvent",
     "AlbRequestContext",
@@ -195,7 +193,6 @@ __all__ = [
     "detect",
     "from_attribute",
     "from_item",
-    "http_source",
     "parse",
     "process_batch",
 ]
@@ -220,7 +217,6 @@ _HOMES: Final = {
     "dynamodb": "DynamoDbChange DynamoDbEvent DynamoDbIdentity DynamoDbRecord from_attribute from_item",
     "eventbridge": "EventBridgeEvent",
     "function_url": "FunctionUrlEvent",
-    "http_sources": "HTTP_SOURCES http_source",
     "kafka": "KafkaEvent KafkaRecord",
     "kinesis": "KinesisData KinesisEvent KinesisRecord",
     "lattice": "LatticeIdentity LatticeRequestContext LatticeV1Event LatticeV2Event",
