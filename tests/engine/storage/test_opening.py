@@ -28,9 +28,10 @@ from tests.engine.storage.scripts import AS_NOBODY, run_script
 from tests.engine.storage.test_rows import put
 
 REFUSED = """\
-import json, sys
+import json, sys, tempfile
 from perdure.engine.storage import open_store, StorageError
-import encodings.ascii
+with tempfile.TemporaryDirectory() as folder:  # everything is imported while this user may read it
+    open_store(folder + "/e.db", warmed=False).close()
 %s
 try:
     open_store(sys.argv[1], warmed=False).close()

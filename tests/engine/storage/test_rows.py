@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perdure.engine import rows as r
+from perdure.engine.storage import reader
 from perdure.engine.storage.commits import Commits
 from perdure.engine.storage.connection import MEMORY, connect
 from perdure.engine.storage.migrations import migrate
@@ -29,13 +28,25 @@ KEYS = [(service, key) for service in ("Thing", "Flow") for key in ("", "k", "k\
 
 
 class Memory:
-    """A store in memory, without a loop."""
+    """A store in memory, without a loop; open in a block."""
 
     def __init__(self) -> None:
         self.connection = connect(MEMORY, read_only=False)
         migrate(self.connection, MEMORY)
         self.commits = Commits(self.connection, MEMORY, lambda: False)
         self.reader = StoreReader(self.connection)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+
+
+@pytest.fixture
+def memory() -> Iterator[Memory]:
+    with Memory() as opened:
+        yield opened
 
 
 def everything(reader: Any, numbers: Sequence[int], ids: Sequence[bytes]) -> dict[str, Any]:
@@ -67,23 +78,24 @@ def services(reader: Any) -> list[r.Row]:
 @given(st.data())
 @settings(max_examples=scaled(40, 2000))
 def test_what_is_read_after_every_batch_is_what_its_rows_say(data: st.DataObject) -> None:
-    memory, tables = Memory(), Tables()
+    tables = Tables()
     known: dict[int, bytes] = {}
-    for _ in range(data.draw(st.integers(1, 5))):
-        rows = data.draw(batch(tables))
-        memory.commits.write(rows)
-        known |= {row.number: row.id for row in rows if isinstance(row, r.PutInvocation)}
-        numbers, ids = [*known, 99], [*known.values(), bytes(24)]
-        assert everything(memory.reader, numbers, ids) == everything(Reads(tables), numbers, ids)
-        assert services(memory.reader) == services(tables)
-        assert memory.reader.mark() == tables.mark
+    with Memory() as memory:
+        for _ in range(data.draw(st.integers(1, 5))):
+            rows = data.draw(batch(tables))
+            memory.commits.write(rows)
+            known |= {row.number: row.id for row in rows if isinstance(row, r.PutInvocation)}
+            numbers, ids = [*known, 99], [*known.values(), bytes(24)]
+            assert everything(memory.reader, numbers, ids) == everything(Reads(tables), numbers, ids)
+            assert services(memory.reader) == services(tables)
+            assert memory.reader.mark() == tables.mark
 
 
 @pytest.mark.parametrize("cls", ROWS, ids=lambda cls: cls.__name__)
 @given(data=st.data())
 @settings(max_examples=scaled(4, 200))
 def test_a_row_of_each_class_is_stored(cls: type[r.Row], data: st.DataObject) -> None:
-    memory, tables = Memory(), Tables()
+    tables = Tables()
     first = data.draw(batch(tables, 3))
     basis = [
         *data.draw(ROWS[r.PutInvocation](tables).map(lambda row: [row])),
@@ -94,10 +106,11 @@ def test_a_row_of_each_class_is_stored(cls: type[r.Row], data: st.DataObject) ->
         tables.write(row)
     row = data.draw(ROWS[cls](tables))
     tables.write(row)
-    memory.commits.write([*first, *basis, row])
     numbers = [*tables.invocations, 1, 2]
-    assert everything(memory.reader, numbers, []) == everything(Reads(tables), numbers, [])
-    assert services(memory.reader) == services(tables)
+    with Memory() as memory:
+        memory.commits.write([*first, *basis, row])
+        assert everything(memory.reader, numbers, []) == everything(Reads(tables), numbers, [])
+        assert services(memory.reader) == services(tables)
 
 
 def test_every_class_of_rows_has_a_statement_and_a_strategy() -> None:
@@ -109,15 +122,16 @@ def test_every_class_of_rows_has_a_statement_and_a_strategy() -> None:
 @given(st.data())
 @settings(max_examples=scaled(15, 500))
 def test_a_batch_without_entries_can_be_written_twice(data: st.DataObject) -> None:
-    once, twice, tables = Memory(), Memory(), Tables()
+    tables = Tables()
     first = data.draw(batch(tables))
     rows = [row for row in data.draw(batch(tables, 12)) if not isinstance(row, r.AppendEntry)]
-    for memory, times in ((once, 1), (twice, 2)):
-        memory.commits.write(first)
-        for _ in range(times):
-            memory.commits.write(rows)
-    numbers = list(range(1, 12))
-    assert everything(once.reader, numbers, []) == everything(twice.reader, numbers, [])
+    with Memory() as once, Memory() as twice:
+        for memory, times in ((once, 1), (twice, 2)):
+            memory.commits.write(first)
+            for _ in range(times):
+                memory.commits.write(rows)
+        numbers = list(range(1, 12))
+        assert everything(once.reader, numbers, []) == everything(twice.reader, numbers, [])
 
 
 def put(number: int, **changes: Any) -> r.PutInvocation:
@@ -134,8 +148,7 @@ def put(number: int, **changes: Any) -> r.PutInvocation:
     return r.PutInvocation(number=number, **(fields | changes))
 
 
-def test_a_second_entry_at_the_same_index_fails_the_engine_and_changes_nothing() -> None:
-    memory = Memory()
+def test_a_second_entry_at_the_same_index_fails_the_engine_and_changes_nothing(memory: Memory) -> None:
     memory.commits.write([put(1), r.AppendEntry(1, 0, InputCommand(name="first"))])
     with pytest.raises(EngineFailed, match="already holds what was to be written"):
         memory.commits.write([r.PutMark(7), r.AppendEntry(1, 0, InputCommand(name="second"))])
@@ -144,8 +157,7 @@ def test_a_second_entry_at_the_same_index_fails_the_engine_and_changes_nothing()
     assert not memory.connection.in_transaction
 
 
-def test_a_second_invocation_with_the_same_id_fails_the_engine_and_replaces_nothing() -> None:
-    memory = Memory()
+def test_a_second_invocation_with_the_same_id_fails_the_engine_and_replaces_nothing(memory: Memory) -> None:
     memory.commits.write([put(1)])
     with pytest.raises(EngineFailed, match="UNIQUE"):
         memory.commits.write([put(2, id=put(1).id)])
@@ -162,16 +174,14 @@ def test_a_second_invocation_with_the_same_id_fails_the_engine_and_replaces_noth
     ],
     ids=["text", "number", "entry"],
 )
-def test_what_cannot_be_stored_fails_the_engine_and_leaves_no_transaction(row: r.Row) -> None:
-    memory = Memory()
+def test_what_cannot_be_stored_fails_the_engine_and_leaves_no_transaction(memory: Memory, row: r.Row) -> None:
     with pytest.raises(EngineFailed, match="cannot be stored"):
         memory.commits.write([r.PutMark(7), row])
     assert memory.reader.mark() == 0
     assert not memory.connection.in_transaction
 
 
-def test_numbers_are_not_given_twice_even_when_everything_was_forgotten() -> None:
-    memory = Memory()
+def test_numbers_are_not_given_twice_even_when_everything_was_forgotten(memory: Memory) -> None:
     memory.commits.write([put(number) for number in (1, 2, 3)])
     memory.commits.write([r.DeleteInvocation(number, put(number).id) for number in (3, 1, 2)])
     assert memory.reader.counters().invocation == 3
@@ -180,8 +190,7 @@ def test_numbers_are_not_given_twice_even_when_everything_was_forgotten() -> Non
     assert (counters.invocation, counters.work, counters.deployment, counters.attempt) == (4, 8, 0, 0)
 
 
-def test_a_gap_in_a_journal_is_reported_and_not_read_over() -> None:
-    memory = Memory()
+def test_a_gap_in_a_journal_is_reported_and_not_read_over(memory: Memory) -> None:
     memory.commits.write([put(1), *(r.AppendEntry(1, index, InputCommand()) for index in range(4))])
     memory.connection.execute("DELETE FROM journal WHERE idx = 2")
     with pytest.raises(EngineFailed, match="gap"):
@@ -195,21 +204,13 @@ def test_a_gap_in_a_journal_is_reported_and_not_read_over() -> None:
         ("UPDATE invocations SET awaited = x'ff'", "invocations.awaited holds 1 bytes that cannot be read"),
     ],
 )
-def test_bytes_that_cannot_be_read_are_reported_by_their_place(sql: str, message: str) -> None:
-    memory = Memory()
+def test_bytes_that_cannot_be_read_are_reported_by_their_place(memory: Memory, sql: str, message: str) -> None:
     memory.commits.write([put(1), r.AppendEntry(1, 0, InputCommand())])
     memory.connection.execute(sql)
     with pytest.raises(EngineFailed, match=message):
         memory.reader.invocation(1)
 
 
-def test_opening_reads_only_what_is_not_completed(tmp_path: Path) -> None:
-    connection = sqlite3.connect(tmp_path / "plan.db")
-    memory = Memory()
-    for sql, _ in ((sql, None) for (sql,) in memory.connection.query("SELECT sql FROM sqlite_master WHERE sql <> ''")):
-        connection.execute(sql)
-    from perdure.engine.storage import reader  # noqa: PLC0415
-
-    plan = connection.execute(f"EXPLAIN QUERY PLAN {reader._INVOKED}", (0, 10)).fetchall()
-    connection.close()
-    assert "COVERING INDEX live (status=? AND number>?)" in plan[0][3]
+def test_opening_reads_only_what_is_not_completed(memory: Memory) -> None:
+    [(*_, plan)] = memory.connection.query(f"EXPLAIN QUERY PLAN {reader._INVOKED}", (0, 10))
+    assert "COVERING INDEX live (status=? AND number>?)" in plan
