@@ -130,7 +130,9 @@ async def measure(command: list[str], env: dict[str, str], total: int, warm_up: 
         **env,
     }
     started = time.perf_counter()
-    process = subprocess.Popen(command, env=settings, cwd=HERE, start_new_session=True)
+    process = subprocess.Popen(  # noqa: ASYNC220 - before anything is measured
+        command, env=settings, cwd=HERE, start_new_session=True
+    )
     try:
         ended = await asyncio.wait_for(run.ended, 120)
         busy = processor_seconds(process.pid)
@@ -215,7 +217,9 @@ def main() -> None:
 
         def ratio(name: str, key: str, bare: dict[str, dict[str, float]] = bare, found: Any = found) -> str:
             backend = name.split()[1]
-            return f"  {found[name][key] / bare[backend][key]:.2f} of the bare loop" if name.startswith("perdure") else ""
+            return (
+                f"  {found[name][key] / bare[backend][key]:.2f} of the bare loop" if name.startswith("perdure") else ""
+            )
 
         print(f"\n{kind}")
         for name, values in found.items():

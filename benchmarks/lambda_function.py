@@ -6,21 +6,21 @@ import time
 from typing import Any
 
 
-async def echo(event: dict[str, Any], context: object) -> dict[str, Any]:
+async def echo(event: dict[str, Any], _: object) -> dict[str, Any]:
     return event
 
 
-async def wait(event: dict[str, Any], context: object) -> dict[str, Any]:
+async def wait(event: dict[str, Any], _: object) -> dict[str, Any]:
     import anyio
 
     await anyio.sleep(0.02)
     return event
 
 
-def ric_echo(event: dict[str, Any], context: object) -> dict[str, Any]:
+def ric_echo(event: dict[str, Any], _: object) -> dict[str, Any]:
     return event
 
 
-def ric_wait(event: dict[str, Any], context: object) -> dict[str, Any]:
+def ric_wait(event: dict[str, Any], _: object) -> dict[str, Any]:
     time.sleep(0.02)
     return event

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterable, Awaitable, Callable
-from functools import partial
 from typing import Any, Final, TypeAlias, get_args, get_origin
 
 import anyio.to_thread
@@ -186,8 +185,9 @@ def _in_thread(handler: Handler, threads: int) -> Callable[..., Awaitable[Any]]:
         nonlocal limiter
         if limiter is None:
             limiter = anyio.CapacityLimiter(threads)
-        result = await anyio.to_thread.run_sync(partial(handler, *args), abandon_on_cancel=True, limiter=limiter)
-        # An object that is callable, or a wrapper written as plain `def`, may hand back what a coroutine function does.
+        # Held in a tuple: the loops refuse a coroutine as the result of a thread.
+        (result,) = await anyio.to_thread.run_sync(lambda: (handler(*args),), abandon_on_cancel=True, limiter=limiter)
+        # A wrapper written as a plain `def` may hand back what a coroutine function does.
         return await result if inspect.isawaitable(result) else result
 
     return call

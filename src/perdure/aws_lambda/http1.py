@@ -162,6 +162,8 @@ class Http1Connection:
         await self.push(request.head + body if body else request.head)
         self._sent = True
         data = await self._receive()
+        if not data:
+            raise self._lost()
         if (response := plain_answer(data)) is not None:
             return response
         codec = self._begun(request)

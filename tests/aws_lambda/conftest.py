@@ -1,0 +1,16 @@
+"""What the platform sets for every function."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def function_env(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variables of a function, and none of a snapshot or of concurrency."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "shop")
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_VERSION", "7")
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
+    for name in ("AWS_LAMBDA_MAX_CONCURRENCY", "AWS_LAMBDA_INITIALIZATION_TYPE", "_X_AMZN_TRACE_ID"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
