@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perdure.aws_lambda.http import Request
-from perdure.aws_lambda.http.answers import Answer, encode_answer, encode_pass_through, is_text, prelude
+from perdure.aws_lambda.http.answers import Answer, compressed, encode_answer, encode_pass_through, is_text, prelude
 from tests.aws_lambda.documented_events import DOCUMENTED, http_v2
 from tests.aws_lambda.sam_wheel import samples
 
@@ -140,6 +141,54 @@ def test_the_answer_to_an_event_that_was_no_request_is_json(
     headers: tuple[tuple[str, str], ...], body: bytes, expected: object
 ) -> None:
     assert json.loads(encode_pass_through(Answer(200, headers, body))) == expected
+
+
+# --- compression -----------------------------------------------------------------------------------------------------
+
+LONG = b"momo " * 300
+
+
+def taking(encoding: str) -> Request:
+    return Request(headers=(("accept-encoding", encoding),))
+
+
+@pytest.mark.parametrize(
+    ("accepted", "expected"),
+    [
+        ("gzip", True),
+        ("br;q=1.0, GZIP;q=0.8", True),
+        ("*", True),
+        ("deflate", False),
+        ("", False),
+        ("gzip;q=0", False),
+        ("gzip; q=0.0, *", False),
+        ("br, *;q=0", False),
+    ],
+)
+def test_a_body_is_compressed_for_clients_that_take_it(accepted: str, expected: bool) -> None:
+    answer = compressed(
+        Answer(200, (("content-type", "text/plain"), ("content-length", "1500")), LONG), taking(accepted)
+    )
+    assert (answer.header("content-encoding") == "gzip") is expected
+    assert (gzip.decompress(answer.body) if expected else answer.body) == LONG
+    assert answer.header("content-length") == str(len(answer.body))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(200, (("content-type", "text/plain"),), b"short"),
+        Answer(200, (("content-type", "image/png"),), LONG),
+        Answer(200, (("content-type", "text/plain"), ("content-encoding", "br")), LONG),
+    ],
+)
+def test_what_gains_nothing_is_not_compressed(answer: Answer) -> None:
+    assert compressed(answer, taking("gzip")) is answer
+
+
+def test_a_compressed_answer_is_another_representation() -> None:
+    answer = compressed(Answer(200, (("etag", '"1"'),), LONG), taking("gzip"))
+    assert (answer.header("etag"), answer.header("vary")) == ('W/"1"', "accept-encoding")
 
 
 # --- preludes --------------------------------------------------------------------------------------------------------

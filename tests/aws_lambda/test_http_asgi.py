@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import logging
 import urllib.parse
@@ -317,6 +319,16 @@ async def test_more_content_types_can_be_text() -> None:
     start = {**START, "headers": [(b"content-type", b"application/vnd.mine")]}
     answer = await answer_of(asgi_service(app_of(start, BODY), text_types=["Application/VND."]), url_event())
     assert answer["body"] == "x"
+
+
+async def test_a_long_answer_can_be_compressed() -> None:
+    body = {**BODY, "body": b"momo " * 300}
+    event = url_event(headers={"accept-encoding": "gzip"})
+    answer = await answer_of(asgi_service(app_of(START, body), compress=True), event)
+    assert gzip.decompress(base64.b64decode(answer["body"])) == body["body"]
+    assert (answer["isBase64Encoded"], answer["headers"]["content-encoding"]) == (True, "gzip")
+    plain = await answer_of(asgi_service(app_of(START, body)), event)
+    assert plain["isBase64Encoded"] is False
 
 
 async def test_an_event_that_is_no_request_is_an_error_of_its_own() -> None:

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from perdure.aws_lambda.events import SqsEvent
+from perdure.aws_lambda.failures import FunctionError
 from perdure.aws_lambda.http import HttpError, Request, Response, http_service
 from perdure.aws_lambda.invocation import Invocation
 from perdure.aws_lambda.response import BufferedResponse, MetadataPrelude, StreamingResponse
@@ -141,8 +142,9 @@ async def test_what_cannot_be_written_as_json_fails_the_invocation() -> None:
         del request
         return object()
 
-    with pytest.raises(TypeError, match="Encoding objects of type object is unsupported"):
+    with pytest.raises(FunctionError, match=r"cannot be written as JSON: .* type object is unsupported") as raised:
         await answer_to(function)
+    assert raised.value.error_type == "Runtime.MarshalError"
 
 
 async def test_a_stream_is_passed_on() -> None:

@@ -18,6 +18,7 @@ from typing import Any, Final
 import anyio
 
 from perdure.aws_lambda.binding import service_fn
+from perdure.aws_lambda.configuration import max_concurrency
 from perdure.aws_lambda.extensions.extension import Extension, RegisteredExtension
 from perdure.aws_lambda.extensions.registration import ExtensionEvent, InvokeEvent
 from perdure.aws_lambda.failures import RuntimeApiError
@@ -129,7 +130,7 @@ def with_extensions(handler: Any, *extensions: Extension) -> Service:
         handler: what `run` and `main` take: a function or a service.
         extensions: with events `()` or `("INVOKE",)`, since the platform offers an internal extension no others.
     """
-    return _ExtendedService(service_fn(handler), extensions)
+    return _ExtendedService(service_fn(handler, threads=max_concurrency()), extensions)
 
 
 class _ExtendedService(Service):

@@ -49,7 +49,7 @@ class TelemetryListener:
     def __init__(self, processors: Mapping[str, Processor], *, host: str = "0.0.0.0", port: int = 0) -> None:  # noqa: S104 - in the sandbox
         self._processors = {path: (processor, anyio.Lock()) for path, processor in processors.items()}
         self._host = host
-        self.port = port
+        self.port: int = port
 
     def uri(self, path: str) -> str:
         """What the platform is told to post to."""

@@ -30,7 +30,7 @@ from perdure.aws_lambda.events.load_balancer import AlbEvent
 from perdure.aws_lambda.http.request import Request
 from perdure.aws_lambda.response import MetadataPrelude
 
-__all__ = ["Answer", "encode_answer", "encode_pass_through", "is_text", "prelude"]
+__all__ = ["Answer", "compressed", "encode_answer", "encode_pass_through", "is_text", "prelude"]
 
 FORCE_TEXT: Final = "x-lambda-http-content-encoding"
 """With the value `text` the body travels as text, whatever its type; the header itself is not passed on."""
@@ -43,6 +43,7 @@ _TEXT_TYPES: Final = (
     "application/yaml",
 )
 _TEXT_ENDINGS: Final = ("+json", "+xml", "+yaml")
+_WORTH_COMPRESSING: Final = 1024  # bytes
 _UTF8: Final = {"", "utf-8", "utf8", "us-ascii", "ascii"}
 
 
@@ -137,6 +138,37 @@ def prelude(answer: Answer, request: Request) -> MetadataPrelude:
         headers=_joined(pair for pair in headers if pair[0] != "set-cookie"),
         cookies=[value for name, value in headers if name == "set-cookie"],
     )
+
+
+def compressed(answer: Answer, request: Request, text_types: Sequence[str] = ()) -> Answer:
+    """Compress a body with gzip, where the client takes that and it is worth it: text of 1 KiB or more."""
+    if (
+        len(answer.body) < _WORTH_COMPRESSING
+        or answer.header("content-encoding") is not None
+        or not is_text(answer, text_types)
+        or not _accepts_gzip(request)
+    ):
+        return answer
+    headers = [
+        (name, f"W/{value}" if name == "etag" and not value.startswith("W/") else value)
+        for name, value in answer.headers
+        if name != "content-length"
+    ]
+    import gzip  # noqa: PLC0415 - few functions compress
+
+    body = gzip.compress(answer.body, mtime=0)
+    headers += [("content-encoding", "gzip"), ("content-length", str(len(body))), ("vary", "accept-encoding")]
+    return Answer(answer.status, headers, body)
+
+
+def _accepts_gzip(request: Request) -> bool:
+    """Whether the client takes gzip (RFC 9110 section 12.5.3); a weight of 0 says that it does not."""
+    weights: dict[str, str] = {}
+    for choice in (request.header("accept-encoding") or "").lower().split(","):
+        name, _, parameters = choice.partition(";")
+        weights[name.strip()] = parameters.replace(" ", "").removeprefix("q=")
+    weight = weights.get("gzip", weights.get("*", "0"))
+    return weight.strip("0.") != "" or weight == ""
 
 
 def _text(answer: Answer, text_types: Sequence[str]) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any, Final, Unpack
 import anyio.to_thread
 import msgspec
 
+from perdure.aws_lambda.failures import FunctionError
 from perdure.aws_lambda.http.answers import Answer
 from perdure.aws_lambda.http.failures import HttpError
 from perdure.aws_lambda.http.request import Request
@@ -108,5 +109,9 @@ def _content(body: Any) -> tuple[bytes, str]:
             return bytes(body), _OCTETS
         case _ if (own := getattr(body, "__lambda_encode__", None)) is not None:
             return own(), _JSON
-        case _:
-            return msgspec.json.encode(body), _JSON
+    try:
+        return msgspec.json.encode(body), _JSON
+    except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as error:
+        raise FunctionError(
+            f"what the function answered cannot be written as JSON: {error}", error_type="Runtime.MarshalError"
+        ) from error

@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from perdure.aws_lambda.events.structure import Event
 from perdure.aws_lambda.failures import FunctionError
-from perdure.aws_lambda.http.answers import Answer, encode_answer, encode_pass_through
+from perdure.aws_lambda.http.answers import Answer, compressed, encode_answer, encode_pass_through
 from perdure.aws_lambda.http.mapping import HttpMapping
 from perdure.aws_lambda.http.request import Request
 from perdure.aws_lambda.invocation import Invocation
@@ -31,6 +31,7 @@ class HttpOptions(TypedDict, total=False):
         text_types: beginnings of content types that travel as text, besides those that are known to be text.
         error_statuses: statuses that fail the invocation, so that the platform counts, reports and retries it.
         exclude_headers: headers that are left out of answers.
+        compress: compress text of 1 KiB or more with gzip for clients that take it, unless the answer is streamed.
     """
 
     base_path: str
@@ -40,6 +41,7 @@ class HttpOptions(TypedDict, total=False):
     text_types: Sequence[str]
     error_statuses: Container[int]
     exclude_headers: Collection[str]
+    compress: bool
 
 
 class HttpService(Service):
@@ -58,6 +60,7 @@ class HttpService(Service):
         )
         self.text_types: tuple[str, ...] = tuple(name.lower() for name in options.get("text_types", ()))
         self.error_statuses: Container[int] = options.get("error_statuses", ())
+        self.compress: bool = options.get("compress", False)
         self.excluded: frozenset[str] = frozenset(name.lower() for name in options.get("exclude_headers", ()))
 
     async def invoke(self, invocation: Invocation) -> Response:
@@ -89,4 +92,6 @@ class HttpService(Service):
         answer = self.checked(answer)
         if request.source is None:
             return BufferedResponse(encode_pass_through(answer, self.text_types))
+        if self.compress:
+            answer = compressed(answer, request, self.text_types)
         return BufferedResponse(encode_answer(answer, request, self.text_types))
