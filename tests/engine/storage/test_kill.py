@@ -17,7 +17,7 @@ from tests.engine.storage.killed import FATAL_BATCH, POINTS, last_whole
 from tests.engine.storage.profile import PATIENCE, scaled
 from tests.engine.storage.scripts import ROOT
 
-ROUNDS = scaled(3, 100)
+ROUNDS = scaled(2, 100)
 """On each event loop."""
 
 

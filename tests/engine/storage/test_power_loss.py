@@ -18,7 +18,7 @@ from tests.engine.storage.profile import PATIENCE, scaled
 
 pytestmark = [pytest.mark.anyio, PATIENCE]
 
-IMAGES = scaled(150, 1000)
+IMAGES = scaled(120, 1000)
 """On each event loop."""
 
 

@@ -76,7 +76,7 @@ def services(reader: Any) -> list[r.Row]:
 
 
 @given(st.data())
-@settings(max_examples=scaled(40, 2000))
+@settings(max_examples=scaled(20, 2000))
 def test_what_is_read_after_every_batch_is_what_its_rows_say(data: st.DataObject) -> None:
     tables = Tables()
     known: dict[int, bytes] = {}
@@ -93,7 +93,7 @@ def test_what_is_read_after_every_batch_is_what_its_rows_say(data: st.DataObject
 
 @pytest.mark.parametrize("cls", ROWS, ids=lambda cls: cls.__name__)
 @given(data=st.data())
-@settings(max_examples=scaled(4, 200))
+@settings(max_examples=scaled(3, 200))
 def test_a_row_of_each_class_is_stored(cls: type[r.Row], data: st.DataObject) -> None:
     tables = Tables()
     first = data.draw(batch(tables, 3))
@@ -120,7 +120,7 @@ def test_every_class_of_rows_has_a_statement_and_a_strategy() -> None:
 
 
 @given(st.data())
-@settings(max_examples=scaled(15, 500))
+@settings(max_examples=scaled(8, 500))
 def test_a_batch_without_entries_can_be_written_twice(data: st.DataObject) -> None:
     tables = Tables()
     first = data.draw(batch(tables))
