@@ -114,7 +114,11 @@ async def test_the_owner_is_told_while_the_coroutine_runs_and_only_then() -> Non
         await anyio.lowlevel.checkpoint()
         seen.append(owner.stepping)
 
-    await Watched(looks(), owner, lambda who: seen.append(who.stepping), lambda _: None)
+    def waits(who: Owner) -> bool:
+        seen.append(who.stepping)
+        return False
+
+    await Watched(looks(), owner, waits, lambda _: None)
     assert seen[0] is seen[-1] is True
     assert set(seen[1:-1]) == {False}
     assert owner.stepping is False
@@ -131,7 +135,7 @@ async def test_a_cancellation_is_told_before_it_goes_in() -> None:
 
     with anyio.CancelScope() as scope:
         scope.cancel()
-        await Watched(waits(), Owner(), lambda _: None, lambda _: moves.append("told"))
+        await Watched(waits(), Owner(), lambda _: False, lambda _: moves.append("told"))
     assert moves[0] == "told"
     assert moves[-1] == "cancelled"
 
@@ -143,7 +147,7 @@ async def test_an_error_ends_the_stepping() -> None:
         raise ValueError("bad")
 
     with pytest.raises(ValueError, match="bad"):
-        await Watched(fails(), owner, lambda _: None, lambda _: None)
+        await Watched(fails(), owner, lambda _: False, lambda _: None)
     assert owner.stepping is False
 
 

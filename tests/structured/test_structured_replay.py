@@ -24,7 +24,7 @@ def cases(draw: st.DrawFn) -> tuple[Block, Random, int | None, bool]:
 
 @given(cases())
 @settings(
-    max_examples=int(os.environ.get("PERDURE_PROGRAMS", "60")),
+    max_examples=int(os.environ.get("PERDURE_PROGRAMS", "40")),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
 )

@@ -387,16 +387,16 @@ class Driver:
                 self.fence(End.CANCELLED)
             raise
 
-    def waits(self, branch: DriverBranch) -> None:
-        """A task of the handler is about to wait for the event loop."""
+    def waits(self, branch: DriverBranch) -> bool:
+        """A task of the handler is about to wait for the event loop; tells whether that wait was cancelled."""
         if self._reading:
-            return
+            return False
         self.start_reader()
-        if self.turns.holder is branch and not branch.inside and not self.fenced:
-            if self.stopping.alarmed:
-                self.stopping.cancel_natively(branch)
-            if len(self.turns.alive) > 1:
-                self._holding.waits()
+        if self.turns.holder is not branch or branch.inside or self.fenced:
+            return False
+        if len(self.turns.alive) > 1:
+            self._holding.waits()
+        return self.stopping.alarmed and self.stopping.cancel_natively(branch)
 
     def start_reader(self) -> None:
         """A task of the handler waits for something else than input: from now on a task of its own reads."""

@@ -58,6 +58,23 @@ class InContext:
                 return stop.value
 
 
+def _cancellation_of(trap: Any) -> Generator[Any, Any, BaseException | None]:
+    """Let the cancellation of a scope reach this asyncio task before its wait begins; returns what it raised.
+
+    Trio's cancellation is there at the next checkpoint. On asyncio it is delivered by a callback, and a short wait may
+    be over before that: what code does after it would depend on the order of the loop. A wait that is shielded natively
+    gets none.
+    """
+    for _ in range(2):  # the callback runs in the next round, before or after this task
+        try:
+            yield None
+        except BaseException as error:  # noqa: BLE001 - returned, and thrown into the coroutine
+            if trap is not None:
+                trap.cancel()
+            return error
+    return None
+
+
 class Stepped(Protocol):
     """Who a watched coroutine belongs to."""
 
@@ -77,7 +94,8 @@ class Watched(Generic[S]):
     Args:
         coroutine: what to run.
         owner: told whether it runs.
-        waits: called with the owner before each wait; it may start tasks, but not wait itself.
+        waits: called with the owner before each wait; it may start tasks, but not wait itself. It tells whether it has
+            cancelled the scope around the wait.
         interrupted: called with the owner before the loop's cancellation goes into the coroutine.
     """
 
@@ -87,7 +105,7 @@ class Watched(Generic[S]):
         self,
         coroutine: Coroutine[Any, Any, None],
         owner: S,
-        waits: Callable[[S], None],
+        waits: Callable[[S], bool],
         interrupted: Callable[[S], None],
     ) -> None:
         self._coroutine = coroutine
@@ -109,7 +127,11 @@ class Watched(Generic[S]):
                 except StopIteration:
                     return
                 owner.stepping = False
-                waits(owner)
+                if waits(owner) and (trap is None or hasattr(trap, "_asyncio_future_blocking")):
+                    failure = yield from _cancellation_of(trap)
+                    if failure is not None:
+                        self._interrupted(owner)
+                        continue
                 try:
                     argument = yield trap
                 except BaseException as error:  # noqa: BLE001 - whatever the loop raises belongs to the coroutine

@@ -146,11 +146,12 @@ class Stopping:
                 else:
                     turns.wake(branch, Wake.CANCEL)
 
-    def cancel_natively(self, branch: DriverBranch) -> None:
+    @staticmethod
+    def cancel_natively(branch: DriverBranch) -> bool:
         """The branch makes a plain await: where a durable cancellation reaches it, the native one follows."""
         cancelling = branch.block.cancelling()
         if cancelling is None:
-            return
+            return False
         if cancelling.host is branch and cancelling.native is not None:
             if not cancelling.natively_cancelled:
                 cancelling.natively_cancelled = True
@@ -159,6 +160,7 @@ class Stopping:
         elif branch.native is not None and not branch.native.cancel_called:
             branch.native_cancels += 1
             branch.native.cancel()
+        return True
 
     def invocation_cancelled(self) -> None:
         """The cancel signal was delivered, while every branch is parked."""
