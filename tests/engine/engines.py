@@ -48,6 +48,4 @@ def table_engine(
 
 def core_of(engine: Engine) -> Core:
     """What is below the surface of an open engine."""
-    core = engine._core
-    assert core is not None
-    return core
+    return engine.core
