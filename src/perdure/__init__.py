@@ -57,7 +57,9 @@ if TYPE_CHECKING:
     from perdure.handlers.promises import DurablePromise
     from perdure.handlers.state import StateKey
     from perdure.machine.retry import RetryPolicy
+    from perdure.structured.channels import ReceiveChannel, SendChannel
     from perdure.structured.compensation import Compensations
+    from perdure.structured.coordination import CapacityLimiter, Event, Semaphore
     from perdure.structured.nursery import Nursery, TaskStatus
     from perdure.structured.scope import CancelScope
 
@@ -66,6 +68,7 @@ __all__ = [
     "Awakeable",
     "CallFuture",
     "CancelScope",
+    "CapacityLimiter",
     "Case",
     "Client",
     "Codec",
@@ -83,6 +86,7 @@ __all__ = [
     "EngineFailed",
     "EngineInvocation",
     "EngineSignal",
+    "Event",
     "FailError",
     "Failed",
     "IdentityError",
@@ -99,9 +103,12 @@ __all__ = [
     "PauseError",
     "PerdureError",
     "ProtocolError",
+    "ReceiveChannel",
     "RetryPolicy",
     "RetryableError",
     "RunCancelled",
+    "Semaphore",
+    "SendChannel",
     "SentInvocation",
     "SentToEngine",
     "Serde",
@@ -145,7 +152,9 @@ _HOMES: Final = {
     "handlers.promises": "DurablePromise",
     "handlers.state": "StateKey",
     "machine.retry": "RetryPolicy",
+    "structured.channels": "ReceiveChannel SendChannel",
     "structured.compensation": "Compensations",
+    "structured.coordination": "CapacityLimiter Event Semaphore",
     "structured.nursery": "Nursery TaskStatus",
     "structured.scope": "CancelScope",
 }

@@ -72,7 +72,7 @@ async def test_an_event_that_nobody_can_set_is_told() -> None:
     async def handler(ctx: Context) -> None:
         await ctx.Event().wait()
 
-    with pytest.raises(UsageError, match="an event of the handler"):
+    with pytest.raises(UsageError, match="nothing can bring about"):
         await played(handler)
 
 

@@ -33,12 +33,9 @@ from perdure.handlers.promise_handle import ContextPromise
 from perdure.handlers.registry import BoundHandler
 from perdure.handlers.state import StateKey
 from perdure.handlers.steps import Step, check_size, reader
+from perdure.handlers.structured_context import StructuredContext
 from perdure.machine.awaiting import Leaf, Relay
 from perdure.machine.retry import RetryPolicy
-from perdure.structured import scope as scopes
-from perdure.structured.compensation import Compensations
-from perdure.structured.nursery import Nursery
-from perdure.structured.scope import Limit, limit_of
 from perdure.wire.messages import (
     Failure,
     Header,
@@ -59,7 +56,7 @@ T = TypeVar("T")
 _ANY: Final[Any] = ...
 
 
-class InvocationContext:
+class InvocationContext(StructuredContext):
     """One attempt, as its handler sees it.
 
     Args:
@@ -498,36 +495,6 @@ class InvocationContext:
         """A set of futures that is read in the order in which they are done."""
         return DurableFuturesUnordered(self.driver, futures)
 
-    # --- structure -------------------------------------------------------------------------------------------------
-
-    def open_nursery(self, *, contain: bool = False) -> Nursery:
-        """A block whose children run concurrently."""
-        return Nursery(self.driver, contain=contain)
-
-    def compensations(self) -> Compensations:
-        """A block whose steps are undone when the invocation ends without its result."""
-        return Compensations(self.driver, self.run)
-
-    def CancelScope(self, *, shield: bool = False) -> scopes.CancelScope:  # noqa: N802 - it stands for a class
-        """A block that can be cancelled."""
-        return scopes.CancelScope(self.driver, shield=shield)
-
-    def move_on_after(self, duration: float | timedelta, /, *, shield: bool = False) -> scopes.CancelScope:
-        """A block that is left when a time has passed."""
-        return scopes.CancelScope(self.driver, limit=_duration(duration), shield=shield)
-
-    def move_on_at(self, deadline: datetime, /, *, shield: bool = False) -> scopes.CancelScope:
-        """A block that is left at a time."""
-        return scopes.CancelScope(self.driver, limit=_time(deadline), shield=shield)
-
-    def fail_after(self, duration: float | timedelta, /, *, shield: bool = False) -> scopes.CancelScope:
-        """A block that fails when a time has passed."""
-        return scopes.CancelScope(self.driver, limit=_duration(duration), shield=shield, fails=True)
-
-    def fail_at(self, deadline: datetime, /, *, shield: bool = False) -> scopes.CancelScope:
-        """A block that fails at a time."""
-        return scopes.CancelScope(self.driver, limit=_time(deadline), shield=shield, fails=True)
-
 
 class _Known(DurableFuture[str]):
     """An id that is known already."""
@@ -539,18 +506,6 @@ class _Known(DurableFuture[str]):
         leaf.settle(InvocationId(id))
         super().__init__(driver, leaf)
         self._value = id
-
-
-def _duration(value: Any) -> Limit:
-    if value is None or isinstance(value, datetime):
-        raise UsageError(f"a duration is a number of seconds or a timedelta, not {value!r}")
-    return limit_of(value, "a duration")
-
-
-def _time(value: Any) -> Limit:
-    if not isinstance(value, datetime):
-        raise UsageError(f"a deadline at a time is an aware datetime, not {value!r}; for a duration there is _after")
-    return limit_of(value, "a deadline")
 
 
 def _nothing(_: Result) -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    from perdure.durable.combinators import Outcome
+    from perdure.structured import coordination
     from perdure.structured import scope as scopes
+    from perdure.structured.channels import ReceiveChannel, SendChannel
     from perdure.structured.compensation import Compensations
     from perdure.structured.nursery import Nursery
 
 __all__ = ["Structuring"]
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Structuring(Protocol):
@@ -90,4 +97,80 @@ class Structuring(Protocol):
 
     def fail_at(self, deadline: datetime, /, *, shield: bool = False) -> scopes.CancelScope:
         """Open a block that is cancelled at a time (an aware `datetime`), and then raises `DeadlineExceeded`."""
+        ...
+
+    async def map(self, fn: Callable[[T], Awaitable[R]], items: Iterable[T], /, *, limit: int | None = None) -> list[R]:
+        """Apply a function of this handler to many items, a bounded number of them at a time; results in order.
+
+        ::
+
+            async def look_up(item: str) -> int:
+                shelf = await ctx.run(find, item)
+                return await ctx.run(count, shelf)
+
+            counts = await ctx.map(look_up, items, limit=20)
+
+        Args:
+            fn: an async function of one item; it runs in a branch, and may do anything durable.
+            items: taken one after the other, when a branch is free: thousands of them need no thousand branches.
+            limit: how many items are worked on at a time; 1,000 at most when it is not given.
+
+        Raises:
+            ExceptionGroup: `fn` failed; the others were cancelled, as in a nursery.
+            UsageError: `limit` is no number above 0.
+        """
+        ...
+
+    async def map_settled(
+        self, fn: Callable[[T], Awaitable[R]], items: Iterable[T], /, *, limit: int | None = None
+    ) -> list[Outcome[R]]:
+        """The same, with a `Succeeded` or `Failed` for each item: a terminal failure of one leaves the others alone.
+
+        Raises:
+            ExceptionGroup: `fn` raised something that is not terminal.
+            UsageError: `limit` is no number above 0.
+        """
+        ...
+
+    async def map_some(
+        self, count: int, fn: Callable[[T], Awaitable[R]], items: Iterable[T], /, *, limit: int | None = None
+    ) -> dict[int, R]:
+        """The same, until `count` items have worked; the others are cancelled.
+
+        Returns:
+            The results by the index of their items, in the order in which they came.
+
+        Raises:
+            ExceptionGroup: so many failed that there are not enough left; it holds all of the failures.
+            UsageError: there were fewer items than wanted, or a number is none.
+        """
+        ...
+
+    def Event(self) -> coordination.Event:  # noqa: N802 - it stands for a class
+        """Make something that happens once in one branch, and that other branches wait for."""
+        ...
+
+    def Semaphore(self, value: int, /, *, max_value: int | None = None) -> coordination.Semaphore:  # noqa: N802 - as above
+        """Make a number of permits that branches take and give back: ``async with semaphore:``.
+
+        Args:
+            value: how many permits there are.
+            max_value: above which no release may lead.
+        """
+        ...
+
+    def CapacityLimiter(self, total_tokens: float, /) -> coordination.CapacityLimiter:  # noqa: N802 - as above
+        """Make a limit of how many branches are in a part of the code at a time: ``async with limiter:``."""
+        ...
+
+    def open_memory_channel(self, max_buffer_size: float = 0, /) -> tuple[SendChannel[Any], ReceiveChannel[Any]]:
+        """Make a channel between branches: a sending end and a receiving end, both to be closed by a `with` block.
+
+        ::
+
+            send, receive = ctx.open_memory_channel()
+
+        Args:
+            max_buffer_size: how many values may wait to be received before `send` waits; `math.inf` for any number.
+        """
         ...

@@ -113,8 +113,8 @@ class Semaphore:
             self._line.serve()
         elif self._value == self._max_value:
             raise UsageError(
-                f"a semaphore of {self._max_value} permits has them all, and one more was released ({user_location()}): "
-                "each release belongs to an acquire"
+                f"a semaphore of {self._max_value} permits has them all, and one more was released "
+                f"({user_location()}): each release belongs to an acquire"
             )
         else:
             self._value += 1

@@ -26,7 +26,7 @@ _MOST_AT_ONCE = 1000
 Work = Callable[[int, Any], Awaitable[None]]
 
 
-async def _run(driver: Driver, work: Work, items: Iterable[Any], limit: int | None, nursery: Nursery) -> None:
+async def _run(nursery: Nursery, work: Work, items: Iterable[Any], limit: int | None) -> None:
     """Do `work(index, item)` for every item, `limit` of them at a time."""
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise UsageError(f"limit is how many items are worked on at a time, 1 or more, not {limit!r}")
@@ -35,6 +35,8 @@ async def _run(driver: Driver, work: Work, items: Iterable[Any], limit: int | No
     async def worker() -> None:
         for index, item in source:
             await work(index, item)
+            if nursery.cancel_scope.cancel_called:
+                return  # there is enough; a new item would only be begun to be cancelled
 
     workers = _MOST_AT_ONCE if limit is None else limit
     if isinstance(items, Sized):
@@ -51,7 +53,7 @@ async def map_items(driver: Driver, fn: Callable[[T], Awaitable[R]], items: Iter
     async def work(index: int, item: T) -> None:
         results[index] = await fn(item)
 
-    await _run(driver, work, items, limit, Nursery(driver))
+    await _run(Nursery(driver), work, items, limit)
     return [results[index] for index in range(len(results))]
 
 
@@ -70,7 +72,7 @@ async def map_settled(
                 raise
             outcomes[index] = Failed(terminal)
 
-    await _run(driver, work, items, limit, Nursery(driver))
+    await _run(Nursery(driver), work, items, limit)
     return [outcomes[index] for index in range(len(outcomes))]
 
 
@@ -98,7 +100,7 @@ async def map_some(
             nursery.cancel_scope.cancel()
 
     if count:
-        await _run(driver, work, items, limit, nursery)
+        await _run(nursery, work, items, limit)
     if len(results) < count:
         errors = [failures[index] for index in sorted(failures)]
         what = f"{len(results)} of the {count} results that were wanted came"
