@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
@@ -38,6 +39,12 @@ from tests.exploration.programs import (
 
 __all__ = ["programs"]
 
+
+def often(times: int, strategy: st.SearchStrategy[Any]) -> list[st.SearchStrategy[Any]]:
+    """Several strategies in place of one: `one_of` takes the same one for one."""
+    return [strategy.map(lambda value: value) for _ in range(times)]
+
+
 STEPS = [
     "gives",
     "gives",
@@ -52,8 +59,7 @@ STEPS = [
 ]
 KEYS = st.sampled_from(["a", "b"])
 LEAVES: st.SearchStrategy[Expression] = st.one_of(
-    st.builds(Run, st.sampled_from(STEPS)),
-    st.builds(Run, st.sampled_from(STEPS)),
+    *often(2, st.builds(Run, st.sampled_from(STEPS))),
     st.builds(Sleep, st.integers(0, 5)),
     st.builds(Call, st.booleans(), st.booleans()),
     st.builds(Get, KEYS),
@@ -69,7 +75,7 @@ def _combined(leaves: st.SearchStrategy[Expression]) -> st.SearchStrategy[Expres
     return st.builds(Combine, COMBINATORS, st.lists(leaves, min_size=2, max_size=3).map(tuple))
 
 
-EXPRESSIONS: st.SearchStrategy[Expression] = LEAVES | LEAVES | _combined(LEAVES) | _combined(LEAVES | _combined(LEAVES))
+EXPRESSIONS: st.SearchStrategy[Expression] = st.one_of(LEAVES, _combined(LEAVES), _combined(LEAVES | _combined(LEAVES)))
 SIMPLE: list[st.SearchStrategy[Statement]] = [
     st.builds(Await, EXPRESSIONS),
     st.builds(Await, EXPRESSIONS, st.booleans()),
@@ -85,63 +91,82 @@ SIMPLE: list[st.SearchStrategy[Statement]] = [
 ]
 
 
-SCOPES = st.sampled_from(["scope", "move_on_after", "move_on_after", "fail_after"])
+# Strategies are made once for each depth: making them costs more than drawing from them.
 
 
-@st.composite
-def _blocks(draw: st.DrawFn, depth: int = 2, least: int = 1, most: int = 4, *, inside: bool = False) -> Block:
+@cache
+def _blocks(depth: int, least: int = 1, most: int = 4, *, inside: bool = False) -> st.SearchStrategy[Block]:
     """Statements, some of which hold blocks; `inside` of a scope or nursery there are more of them."""
-    kinds: list[st.SearchStrategy[Statement]] = [*SIMPLE]
+    kinds: list[st.SearchStrategy[Any]] = [each.map(_alone) for each in SIMPLE]
+    kinds += often(2, LOOKING)
     if depth:
-        kinds += [_guards(depth - 1, inside=inside), _scopes(depth - 1), _nurseries(depth - 1)]
+        kinds += [_nurseries(depth - 1).map(_alone), *often(3, _guards(depth - 1, inside=inside).map(_alone))]
+        kinds += often(3, _scopes(depth - 1).map(_alone))
     if inside:
-        kinds += [st.builds(Cancel, st.integers(0, 3))]
+        kinds += [st.builds(Cancel, st.integers(0, 3)).map(_alone)]
     if inside and depth:
-        kinds += [_spawns(depth - 1)] * 2
-    return tuple(draw(st.lists(st.one_of(kinds), min_size=least, max_size=most)))
+        kinds += often(3, _spawns(depth - 1).map(_alone))
+    return st.lists(st.one_of(kinds), min_size=least, max_size=most).map(_joined)
 
 
-@st.composite
-def _guards(draw: st.DrawFn, depth: int, *, inside: bool) -> Guard:
-    body = draw(_blocks(depth, inside=inside))
-    if draw(st.sampled_from([True, False, False])):
-        body = (*body, Fail())
+def _alone(statement: Statement) -> Block:
+    return (statement,)
+
+
+def _joined(blocks: list[Block]) -> Block:
+    return tuple(statement for block in blocks for statement in block)
+
+
+LOOKING: st.SearchStrategy[Block] = st.builds(
+    lambda what, ticks: (Start(what), Tick(ticks), Look()), EXPRESSIONS, st.integers(1, 6)
+)
+"""A future is made, the turn is held natively while its answer may come, and the program looks."""
+
+
+@cache
+def _guards(depth: int, *, inside: bool) -> st.SearchStrategy[Guard]:
     some = _blocks(0, 1, 2, inside=inside)
     maybe: st.SearchStrategy[Any] = st.none() | some
-    last: st.SearchStrategy[Any] = maybe | some | some.map(lambda block: (Scope("scope", 0, shield=True, body=block),))
-    return Guard(body, draw(maybe), draw(maybe), draw(last))
+    shielded = some.map(lambda block: (Scope("scope", 0, shield=True, body=block),))
+    body = _maybe_failing(_blocks(depth, inside=inside))
+    return st.builds(Guard, body, maybe, maybe, st.one_of(maybe, some.map(tuple), shielded))
 
 
-@st.composite
-def _scopes(draw: st.DrawFn, depth: int) -> Scope:
-    body = draw(_blocks(depth, inside=True))
-    return Scope(draw(SCOPES), draw(st.integers(0, 5)), draw(st.sampled_from([False, False, True])), body)
+def _maybe_failing(blocks: st.SearchStrategy[Block]) -> st.SearchStrategy[Block]:
+    return st.one_of(*often(2, blocks), blocks.map(lambda block: (*block, Fail())))
 
 
-@st.composite
-def _spawns(draw: st.DrawFn, depth: int) -> Spawn | SpawnAndWait:
-    child = draw(_blocks(depth, 1, 3, inside=True))
-    if draw(st.sampled_from([True, False, False])) and draw(st.booleans()):
-        child = (*child, Fail())
-    if draw(st.sampled_from([False, False, False, True])):
-        return SpawnAndWait(draw(_blocks(0, 0, 2, inside=True)), child, draw(st.integers(0, 2)))
-    return Spawn(child, draw(st.integers(0, 2)))
+@cache
+def _scopes(depth: int) -> st.SearchStrategy[Scope]:
+    how = st.sampled_from(["scope", "move_on_after", "fail_after"])
+    shield = st.sampled_from([False, False, True])
+    return st.builds(Scope, how, st.integers(0, 5), shield, _blocks(depth, inside=True))
 
 
-@st.composite
-def _nurseries(draw: st.DrawFn, depth: int) -> Nursery:
-    children = draw(st.lists(_spawns(depth), min_size=draw(st.sampled_from([1, 2, 2])), max_size=3))
-    rest = draw(_blocks(depth, 0, 2, inside=True))
-    return Nursery(draw(st.sampled_from([False, False, True])), (*children, *rest))
+@cache
+def _spawns(depth: int) -> st.SearchStrategy[Spawn | SpawnAndWait]:
+    child = _blocks(depth, 1, 3, inside=True)
+    spawn = st.builds(Spawn, child, st.integers(0, 2))
+    failing = st.builds(Spawn, _maybe_failing(child), st.integers(0, 2))
+    return st.one_of(
+        spawn, *often(2, failing), st.builds(SpawnAndWait, _blocks(0, 0, 2, inside=True), child, st.integers(0, 2))
+    )
 
 
-@st.composite
-def programs(draw: st.DrawFn) -> Block:
+@cache
+def _nurseries(depth: int) -> st.SearchStrategy[Nursery]:
+    children = st.one_of([st.lists(_spawns(depth), min_size=least, max_size=3) for least in (1, 2, 2, 2)])
+    return st.builds(
+        lambda contain, started, rest: Nursery(contain, (*started, *rest)),
+        st.sampled_from([False, False, True]),
+        children,
+        _blocks(depth, 0, 2, inside=True),
+    )
+
+
+def programs() -> st.SearchStrategy[Block]:
     """Programs, each step, call and signal with a name of its own; most of them have branches."""
-    block = draw(_blocks(1, 1, 4))
-    if draw(st.sampled_from([True, True, True, False])):
-        block = (*block, draw(_nurseries(2)), *draw(_blocks(1, 0, 2)))
-    else:
-        block = (*block, *draw(_blocks(2, 2, 4)))
-    result: Block = numbered(block)
-    return result
+    first = _blocks(1, 2, 5)
+    branching = st.tuples(first, _nurseries(2).map(_alone), _blocks(1, 0, 2))
+    plain = st.tuples(first, _blocks(2, 2, 4))
+    return st.one_of(*often(5, branching), plain).map(lambda parts: numbered(_joined(list(parts))))

@@ -73,8 +73,8 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_handler_of_an_example_bears_every_schedule(
     handler: Handler[Any], arg: Any, options: Mapping[str, Any]
 ) -> None:
-    found = explore(handler, arg, budget=30, **options)
-    assert found.schedules == 30
+    found = explore(handler, arg, budget=12, **options)
+    assert found.schedules == 12
 
 
 def test_every_handler_of_every_example_is_explored() -> None:

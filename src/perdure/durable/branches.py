@@ -45,6 +45,7 @@ class DriverBranch(Branch):
         doubt: whether asyncio cancelled its task, and it is not known who did that.
         gone: set when its task has ended, where somebody waits for that.
         running: whether it has a task.
+        told: whether the loop's cancellation went into its code because the attempt is over.
     """
 
     __slots__ = (
@@ -62,6 +63,7 @@ class DriverBranch(Branch):
         "native_cancels",
         "running",
         "stepping",
+        "told",
     )
 
     block: Block
@@ -81,6 +83,7 @@ class DriverBranch(Branch):
         self.doubt: bool = False
         self.gone: anyio.Event | None = None
         self.running: bool = False
+        self.told: bool = False
 
     @property
     def number(self) -> str:

@@ -52,7 +52,10 @@ class Host:
     def interrupted(self, branch: DriverBranch) -> None:
         """The loop is about to cancel a branch's task. Where the host does it, the fence comes first."""
         scope = branch.native
-        if self._driver.fenced or scope is None:
+        if self._driver.fenced:
+            branch.told = True
+            return
+        if scope is None:
             return
         if anyio.current_effective_deadline() != -math.inf:  # no scope: it is asyncio's own
             branch.doubt = True
@@ -62,6 +65,7 @@ class Host:
         from_inside = anyio.current_effective_deadline() == -math.inf
         scope.shield = False
         if not from_inside:
+            branch.told = True
             self._driver.fence(End.CANCELLED)
 
     def may_go_on(self, branch: DriverBranch) -> bool:
@@ -71,6 +75,7 @@ class Host:
         if branch.doubt:
             if is_being_cancelled():
                 self._natively_at = user_location()
+                branch.told = True
                 self._driver.fence(End.CANCELLED)
                 raise anyio.get_cancelled_exc_class()
             branch.doubt = False

@@ -184,7 +184,7 @@ class _Run:
         driver = self._driver
         try:
             result = await self._handler.fn(ctx, *arguments)
-            if driver.fenced and driver.end is not End.FAILED:
+            if driver.fenced and driver.end is not End.FAILED and driver.root.told:
                 self._swallowed()
             await driver.finish()
         except (Exception, InvocationCancelled, BaseExceptionGroup) as error:
