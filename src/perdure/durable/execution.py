@@ -1,12 +1,14 @@
 """Executing steps: which task runs a closure, and what becomes of its result.
 
-A closure runs without the turn. The one that a parked branch awaits runs in the task of that branch, which cannot go on
-before it anyway, in a context of its own; others get a task. If it finishes without waiting for anything, its command
+A closure runs without the turn, in a context of its own. The one that a parked branch awaits runs in the task of that
+branch, which cannot go on before it anyway; others get a task. If it finishes without waiting for anything, its command
 and its result leave in the same piece.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import anyio
@@ -33,33 +35,51 @@ class Execution:
 
     def start(self, node: Node | None) -> Closure | None:
         """Start what has no result in the journal; give back the step that `node` is, for its branch to run."""
-        own: Closure | None = None
-        children = self._driver.children
-        assert children is not None
-        for closure in self._driver.runs.start():
-            if closure.leaf is node:
-                own = closure
-                continue
-            branch = self._waiting_for(closure)
-            if branch is not None and branch.event is not None:
-                branch.closure = closure
-                branch.event.set()
-            else:
-                children.start(self._in_task, closure)
-        return own
-
-    @staticmethod
-    def _waiting_for(closure: Closure) -> DriverBranch | None:
-        """The branch that waits for this step and for nothing else, and whose task sleeps."""
-        for waiter in closure.leaf.waiters or ():
-            if isinstance(waiter, DriverBranch) and waiter.parked_on is closure.leaf and waiter.closure is None:
-                return waiter
+        started = self._driver.runs.start()
+        if not started:
+            return None
+        if len(started) == 1 and started[0].leaf is node:
+            return started[0]
+        assert self._driver.children is not None
+        self._driver.children.start(self._one_by_one, deque(started))
         return None
 
-    async def _in_task(self, closure: Closure) -> None:
+    async def _one_by_one(self, closures: deque[Closure]) -> None:
+        """Run closures in this task until one waits for something; then the others start, each in a task of its own.
+
+        Steps that wait for nothing are many in some programs, and need no task.
+        """
         driver = self._driver
-        await driver.flush()
-        await self._execute(closure, inline=False)
+
+        def go_on() -> None:
+            driver.flush_soon()
+            while closures:
+                self._start_alone(closures.popleft())
+
+        while closures and not driver.fenced:
+            await self._execute(closures.popleft(), go_on)
+        if not driver.fenced:
+            await driver.flush()
+            driver.pump()
+
+    def _start_alone(self, closure: Closure) -> None:
+        """Start a closure in the task of the branch that waits for it and for nothing else, or in a new one."""
+        for waiter in closure.leaf.waiters or ():
+            if (
+                isinstance(waiter, DriverBranch)
+                and waiter.parked_on is closure.leaf
+                and waiter.closure is None
+                and waiter.event is not None
+            ):
+                waiter.closure = closure
+                waiter.event.set()
+                return
+        assert self._driver.children is not None
+        self._driver.children.start(self._alone, closure)
+
+    async def _alone(self, closure: Closure) -> None:
+        driver = self._driver
+        await self._execute(closure, None)
         if not driver.fenced:
             await driver.flush()
             driver.pump()
@@ -68,7 +88,7 @@ class Execution:
         """Run the closure that a parked branch awaits, in its own task."""
         driver = self._driver
         try:
-            await self._execute(closure, inline=True)
+            await self._execute(closure, driver.flush_soon)
         except anyio.get_cancelled_exc_class():
             await driver.host.cancelled_at_await(branch)  # noqa: ASYNC102 - it shields itself for a second
             raise
@@ -76,13 +96,13 @@ class Execution:
             await driver.unwind()
         await driver.flush()
 
-    async def _execute(self, closure: Closure, *, inline: bool) -> None:
+    async def _execute(self, closure: Closure, on_suspend: Callable[[], None] | None) -> None:
         """Run a closure to its proposal."""
         driver = self._driver
         failure: Exception | None = None
         result: Value | Failure | None = None
         try:
-            result = await driver.runs.result_of(closure, inline=inline)
+            result = await driver.runs.result_of(closure, on_suspend)
         except (StepFailed, *NOT_RETRIED) as error:
             failure = error
         finally:

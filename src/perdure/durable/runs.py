@@ -125,13 +125,13 @@ class Runs:
 
     # --- trying ----------------------------------------------------------------------------------------------------
 
-    async def result_of(self, closure: Closure, *, inline: bool) -> Value | Failure | None:
+    async def result_of(self, closure: Closure, on_suspend: Callable[[], None] | None = None) -> Value | Failure | None:
         """Run a closure until it has a result to propose; `None` when the fence stopped it.
 
         Args:
             closure: what to run.
-            inline: whether its command may be unsent: it is handed over as soon as the closure waits for anything, so
-                that one that waits for nothing travels with its result in one piece.
+            on_suspend: called as soon as the closure waits for anything. Where its command may be unsent, it is
+                handed over then; so one that waits for nothing travels with its result in one piece.
 
         Raises:
             StepFailed: the attempt ends; the runtime tries again, or pauses.
@@ -140,7 +140,6 @@ class Runs:
         host = self._host
         earlier, elapsed = self._machine.earlier_tries(closure.leaf)
         begun = self._clock.monotonic()
-        on_suspend: Callable[[], None] | None = host.flush_soon if inline else None
         while not host.fenced:
             if closure.abandoned:
                 return None
@@ -168,8 +167,10 @@ class Runs:
             pause = self._pause_after(error, closure, earlier, spent)
             if isinstance(pause, Failure):
                 return pause
+            if on_suspend is not None:
+                on_suspend()
+                on_suspend = None
             await host.flush()
-            on_suspend = None
             with open_scope() as closure.scope:
                 await self._clock.sleep(pause)
         return None
