@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -61,6 +62,24 @@ async def test_a_file_can_be_looked_at_while_an_engine_has_it_open(tmp_path: Pat
         found = examine(tmp_path / "e.db")
         assert (found.findings, found.clean, found.entries) == ([], False, 6)
         await heard.commit(4, r.PutMark(1))
+
+
+def test_a_file_whose_engine_was_killed_is_read_with_its_log_and_left_as_it_is(tmp_path: Path) -> None:
+    names = ["e.db", "e.db-wal"]
+    copies = tmp_path / "copies"
+    copies.mkdir()
+
+    async def make() -> None:
+        with listening(tmp_path / "e.db") as heard:
+            await write_something(heard)
+            for name in names:
+                shutil.copy(tmp_path / name, copies)
+
+    anyio.run(make)
+    before = [(copies / name).read_bytes() for name in names]
+    found = examine(copies / "e.db")
+    assert (found.findings, found.clean, found.entries) == ([], False, 6)
+    assert [(copies / name).read_bytes() for name in names] == before
 
 
 SPOILED = {
