@@ -14,3 +14,9 @@ def function_env(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_LAMBDA_MAX_CONCURRENCY", "AWS_LAMBDA_INITIALIZATION_TYPE", "_X_AMZN_TRACE_ID"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The markers of the conformance suite, whose tests run here once more."""
+    config.addinivalue_line("markers", "configurations(*names): the configurations that a conformance test runs in.")
+    config.addinivalue_line("markers", "noisy: a conformance test in which something fails and is logged.")

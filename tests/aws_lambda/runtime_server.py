@@ -1,11 +1,12 @@
 """A Runtime API on a real socket that is as strict as the platform, and does what the emulator cannot be made to do.
 
 It refuses what the platform refuses: a second answer (403), an unknown request id (400), the invocation id of another
-try (410). A test may put *interludes* before its own answers: raw bytes, or `None` to end the connection instead.
+try (410). Lambda's Invoke API is on the same port, so that a restate-server can invoke the function. A test may put *interludes* before its own answers: raw bytes, or `None` to end the connection instead.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -23,6 +24,8 @@ from perdure.aws_lambda import LambdaContext, RuntimeApiClient, run
 __all__ = ["Answered", "RuntimeServer", "running", "runtime_server"]
 
 Interlude = bytes | None
+
+PAYLOAD_LIMIT = 6 * 1024 * 1024 + 100
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,8 @@ class RuntimeServer:
             case ["2018-06-01", "runtime", "restore", "next"]:
                 self.restores += 1
                 return await self._send(stream, http, 200)
+            case ["2015-03-31", "functions", _, "invocations"]:
+                return await self._invoke(stream, http, answered.body)
             case ["2020-01-01", "extension", "register"]:
                 self.extensions.append(headers["lambda-extension-name"])
                 return await self._send(stream, http, 200, [("Lambda-Extension-Identifier", "extension-1")])
@@ -193,6 +198,15 @@ class RuntimeServer:
         body, fields = self._waiting.popleft()
         return await self._send(stream, http, 200, fields, body)
 
+    async def _invoke(self, stream: ByteStream, http: h11.Connection, payload: bytes) -> bool:
+        """Lambda's Invoke API, as far as restate-server uses it."""
+        if len(payload) > PAYLOAD_LIMIT:
+            return await self._send(stream, http, 413)
+        deadline = {"Lambda-Runtime-Deadline-Ms": str(int((time.time() + 30) * 1000))}
+        answered = await self.answered(self.give(payload, deadline))
+        fields = [("X-Amz-Function-Error", "Unhandled")] if answered.kind == "error" else []
+        return await self._send(stream, http, 200, fields, answered.body)
+
     async def _take(self, stream: ByteStream, http: h11.Connection, request_id: str, answered: Answered) -> bool:
         if (done := await self._interlude(stream, http, self.before_answer)) is not None:
             return done
@@ -211,6 +225,8 @@ class RuntimeServer:
             return 400
         if request_id in self.answers:
             return 403
+        if len(answered.body) > PAYLOAD_LIMIT:
+            return 413
         if answered.headers.get("lambda-runtime-invocation-id") != self._ids[request_id]:
             return 410
         return None

@@ -73,7 +73,7 @@ class ShutdownEvent(_Timed, frozen=True, kw_only=True):
 
     Attributes:
         deadline_ms: when the platform kills what still runs, in milliseconds since 1970.
-        reason: `spindown`, `timeout` or `failure`, in lower case.
+        reason: `spindown`, `timeout` or `failure`, in lower case; emulators have others.
     """
 
     reason: str = ""
