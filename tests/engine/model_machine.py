@@ -32,7 +32,7 @@ TARGETS = (
 )
 ANY = st.integers(0, 11)
 TARGET = st.sampled_from(TARGETS)
-NAME = st.sampled_from(["go", "stop"])
+NAME = st.sampled_from(["go", "go", "go", "stop"])
 RESULT = st.sampled_from([m.Value(b"v"), m.Failure(500, "no")])
 COMBINATOR = st.sampled_from(list(CombinatorType))
 
@@ -76,7 +76,7 @@ class Lifecycles(RuleBasedStateMachine):
             self.commit()
 
     @initialize(first=st.lists(TARGET, min_size=1, max_size=4), eager=st.booleans())
-    def begin(self, first: list[str], eager: bool) -> None:  # noqa: FBT001 - drawn by Hypothesis
+    def begin(self, first: list[str], eager: bool) -> None:
         """Some are there from the start; in half of the histories every decision is committed at once."""
         for to in first:
             self.submit_to(to, call=True, again=True, delay=0)
@@ -144,7 +144,7 @@ class Lifecycles(RuleBasedStateMachine):
     # --- requests --------------------------------------------------------------------------------------------------
 
     @rule(to=TARGET, call=st.booleans(), again=st.booleans(), delay=st.sampled_from([0, 0, 0, 5, 1000]))
-    def submit(self, to: str, call: bool, again: bool, delay: int) -> None:  # noqa: FBT001 - drawn by Hypothesis
+    def submit(self, to: str, call: bool, again: bool, delay: int) -> None:
         self.submit_to(to, call=call, again=again, delay=delay)
 
     def submit_to(self, to: str, *, call: bool, again: bool, delay: int) -> None:
@@ -164,7 +164,7 @@ class Lifecycles(RuleBasedStateMachine):
         )
 
     @rule(pick=ANY, attach=st.booleans())
-    def look(self, pick: int, attach: bool) -> None:  # noqa: FBT001 - drawn by Hypothesis
+    def look(self, pick: int, attach: bool) -> None:
         event: Callable[..., e.Event] = e.Attach if attach else e.GetOutput
         self.both(event(self.target(pick), self.engine.waiter()))
 
@@ -214,7 +214,7 @@ class Lifecycles(RuleBasedStateMachine):
         self.both(e.SendSignal(self.anybody(pick), signal, result, self.engine.waiter()))
 
     @rule(key=st.sampled_from("ab"), replace=st.booleans())
-    def edit(self, key: str, replace: bool) -> None:  # noqa: FBT001 - drawn by Hypothesis
+    def edit(self, key: str, replace: bool) -> None:
         edit = r.StateEdit({b"x": b"edited", b"y": None}, replace)
         self.both(e.EditState("Thing", key, edit, self.engine.waiter()))
 
@@ -243,22 +243,27 @@ class Lifecycles(RuleBasedStateMachine):
 
     # --- attempts --------------------------------------------------------------------------------------------------
 
-    def attempt(self, pick: int) -> tuple[InvocationEntity, int] | None:
-        numbers = sorted(self.engine.attempts)
-        if not numbers:
-            return None
-        number = numbers[pick % len(numbers)]
-        entity = self.engine.residents.invocation(number)
-        return None if entity is None else (entity, self.engine.attempts[number])
+    def attempt(self, pick: int, fits: Callable[[InvocationEntity], bool]) -> tuple[InvocationEntity, int] | None:
+        """An attempt that runs, of an invocation that fits."""
+        load = self.engine.residents.invocation
+        running = [
+            (entity, attempt)
+            for number, attempt in sorted(self.engine.attempts.items())
+            if (entity := load(number)) is not None and fits(entity)
+        ]
+        return running[pick % len(running)] if running else None
 
-    def say(self, pick: int, message: Callable[[InvocationEntity, int], m.Message | None]) -> None:
+    def say(
+        self,
+        pick: int,
+        message: Callable[[InvocationEntity, int], m.Message],
+        fits: Callable[[InvocationEntity], bool] = lambda _: True,
+    ) -> None:
         """Let an attempt say something; it is given its invocation and its next completion id."""
-        found = self.attempt(pick)
-        if found is None:
-            return
-        entity, attempt = found
-        sent = None if entity.output is not None else message(entity, entity.last_completion + 1)
-        if sent is not None:
+        found = self.attempt(pick, lambda entity: entity.output is None and fits(entity))
+        if found is not None:
+            entity, attempt = found
+            sent = message(entity, entity.last_completion + 1)
             self.both(e.FromAttempt(entity.number, attempt, sent, seen=self.seen(entity, attempt)))
 
     def seen(self, entity: InvocationEntity, attempt: int) -> int:
@@ -269,7 +274,7 @@ class Lifecycles(RuleBasedStateMachine):
         return notifications[sent] if sent < len(notifications) else len(entries)
 
     @rule(pick=ANY, to=TARGET, again=st.booleans(), delay=st.sampled_from([None, None, 0, 5, 1000]))
-    def call(self, pick: int, to: str, again: bool, delay: int | None) -> None:  # noqa: FBT001 - drawn
+    def call(self, pick: int, to: str, again: bool, delay: int | None) -> None:
         service, handler, key = parts(to)
         idempotency_key = "again" if again and handler != "run" else None
 
@@ -314,9 +319,7 @@ class Lifecycles(RuleBasedStateMachine):
 
     @rule(pick=ANY, what=st.integers(0, 4), name=st.sampled_from([b"x", b"y"]))
     def state(self, pick: int, what: int, name: bytes) -> None:
-        def message(entity: InvocationEntity, id: int) -> m.Message | None:
-            if entity.kind is r.Kind.SERVICE or (what < 3 and entity.kind is r.Kind.SHARED):
-                return None
+        def message(entity: InvocationEntity, id: int) -> m.Message:
             return (
                 m.SetStateCommand(name, m.Value(b"%d" % entity.number)),
                 m.ClearStateCommand(name),
@@ -325,20 +328,27 @@ class Lifecycles(RuleBasedStateMachine):
                 m.GetLazyStateKeysCommand(id),
             )[what]
 
-        self.say(pick, message)
+        reading = () if what < 3 else (r.Kind.SHARED,)
+        self.say(pick, message, lambda entity: entity.kind in {r.Kind.EXCLUSIVE, r.Kind.WORKFLOW, *reading})
 
-    @rule(pick=ANY, what=st.integers(0, 2), name=NAME, result=RESULT)
+    @rule(pick=ANY, name=st.sampled_from([b"x", b"y"]))
+    def write_and_read(self, pick: int, name: bytes) -> None:
+        """Nothing is committed in between, unless everything is."""
+        writers = {r.Kind.EXCLUSIVE, r.Kind.WORKFLOW}
+        value = m.Value(b"%d" % pick)
+        self.say(pick, lambda *_: m.SetStateCommand(name, value), lambda entity: entity.kind in writers)
+        self.say(pick, lambda _, id: m.GetLazyStateCommand(name, id), lambda entity: entity.kind in writers)
+
+    @rule(pick=ANY, what=st.sampled_from([0, 1, 2, 2, 2]), name=NAME, result=RESULT)
     def promise(self, pick: int, what: int, name: str, result: m.Value | m.Failure) -> None:
-        def message(entity: InvocationEntity, id: int) -> m.Message | None:
-            if entity.service != "Flow":
-                return None
+        def message(_: InvocationEntity, id: int) -> m.Message:
             return (
                 m.GetPromiseCommand(name, id),
                 m.PeekPromiseCommand(name, id),
                 m.CompletePromiseCommand(name, result, id),
             )[what]
 
-        self.say(pick, message)
+        self.say(pick, message, lambda entity: entity.service == "Flow")
 
     @rule(pick=ANY, delay=st.sampled_from([None, 0, 1, 100, HOUR]))
     def run_or_sleep(self, pick: int, delay: int | None) -> None:
@@ -349,11 +359,13 @@ class Lifecycles(RuleBasedStateMachine):
 
     @rule(pick=ANY, result=RESULT)
     def propose(self, pick: int, result: m.Value | m.Failure) -> None:
-        def message(entity: InvocationEntity, _: int) -> m.Message | None:
-            runs = [id for id, code in entity.open.items() if code == m.RunCompletion.type_code]
-            return m.ProposeRunCompletionMessage(runs[pick % len(runs)], result) if runs else None
+        def runs(entity: InvocationEntity) -> list[int]:
+            return [id for id, code in entity.open.items() if code == m.RunCompletion.type_code]
 
-        self.say(pick, message)
+        def message(entity: InvocationEntity, _: int) -> m.Message:
+            return m.ProposeRunCompletionMessage(runs(entity)[pick % len(runs(entity))], result)
+
+        self.say(pick, message, lambda entity: bool(runs(entity)))
 
     @rule(pick=ANY, combinator=COMBINATOR, nested=COMBINATOR, names=st.booleans(), cancel=st.booleans())
     def suspend(
@@ -361,10 +373,10 @@ class Lifecycles(RuleBasedStateMachine):
         pick: int,
         combinator: CombinatorType,
         nested: CombinatorType,
-        names: bool,  # noqa: FBT001 - drawn by Hypothesis
-        cancel: bool,  # noqa: FBT001 - drawn by Hypothesis
+        names: bool,
+        cancel: bool,
     ) -> None:
-        def message(entity: InvocationEntity, _: int) -> m.Message | None:
+        def message(entity: InvocationEntity, _: int) -> m.Message:
             ids = tuple(range(1, entity.last_completion + 1))[-4:]
             point = m.Future(
                 ids[:2],
@@ -384,8 +396,8 @@ class Lifecycles(RuleBasedStateMachine):
         self.say(pick, lambda *_: error)
 
     @rule(pick=ANY, result=RESULT, with_output=st.sampled_from([True, True, True, False]))
-    def end(self, pick: int, result: m.Value | m.Failure, with_output: bool) -> None:  # noqa: FBT001 - drawn
-        found = self.attempt(pick)
+    def end(self, pick: int, result: m.Value | m.Failure, with_output: bool) -> None:
+        found = self.attempt(pick, lambda _: True)
         if found is None:
             return
         entity, attempt = found

@@ -7,6 +7,7 @@ taken when a batch was closed.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,11 @@ KINDS = {offered.name: offered.kind for offered in SERVICES}
 CANCELLED = m.Failure(409, "cancelled")
 KILLED = m.Failure(409, "killed")
 VOID = m.Void()
+
+
+def snake(value: object) -> str:
+    """The name of a class as a name of a method."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(value).__name__).lower()
 
 
 @dataclass
@@ -119,12 +125,12 @@ class Model:
         """What the event leads to outside."""
         self.now = now
         self.out = []
-        getattr(self, "on_" + type(event).__name__)(event)
+        getattr(self, f"on_{snake(event)}")(event)
         return self.out
 
     # --- requests --------------------------------------------------------------------------------------------------
 
-    def on_Submit(self, event: e.Submit) -> None:
+    def on_submit(self, event: e.Submit) -> None:
         name = self.name(event.service, event.handler, event.key, event.idempotency_key)
         known = self.named(name)
         if known is not None and event.mode is e.Mode.SEND:
@@ -134,8 +140,8 @@ class Model:
         elif known is not None:
             self.result_or_wait(known, event.waiter)
         else:
-            input = m.InputCommand(event.headers, m.Value(event.body))
-            made = self.create(event.service, event.handler, event.key, name, event.start_at, input)
+            request = m.InputCommand(event.headers, m.Value(event.body))
+            made = self.create((event.service, event.handler, event.key), name, event.start_at, request)
             if event.mode is e.Mode.SEND:
                 self.reply(event.waiter, "Accepted", False)
             else:
@@ -157,11 +163,11 @@ class Model:
         one = self.disk.all.get(self.disk.ids.get(id, 0))
         return one if one is not None and self.is_there(one) else None
 
-    def create(self, service: str, handler: str, key: str, name: Any, due: int, input: Any) -> Invocation:
+    def create(self, where: tuple[str, str, str], name: Any, due: int, request: Any) -> Invocation:
         for old in [each for each in self.disk.all.values() if name is not None and each.name == name]:
             self.forget(old)
         self.disk.count += 1
-        one = Invocation(self.disk.count, service, handler, key, name, "invoked", [input], self.now)
+        one = Invocation(self.disk.count, *where, name, "invoked", [request], self.now)
         self.disk.all[one.number] = one
         if due > self.now:
             one.status, one.due = "scheduled", due
@@ -190,14 +196,14 @@ class Model:
         if waiter:
             self.out.append(("reply", waiter, kind, detail))
 
-    def on_Attach(self, event: e.Attach) -> None:
+    def on_attach(self, event: e.Attach) -> None:
         one = self.target(event.target)
         if one is None:
             self.reply(event.waiter, "Refused", 404)
         else:
             self.result_or_wait(one, event.waiter)
 
-    def on_GetOutput(self, event: e.GetOutput) -> None:
+    def on_get_output(self, event: e.GetOutput) -> None:
         one = self.target(event.target)
         if one is None:
             self.reply(event.waiter, "Refused", 404)
@@ -240,7 +246,7 @@ class Model:
                 self.out.append(("stop", one.number, attempt))
         return attempt
 
-    def on_AttemptOver(self, event: e.AttemptOver) -> None:
+    def on_attempt_over(self, event: e.AttemptOver) -> None:
         number = event.number
         if self.running.get(number) == event.attempt:
             self.fail(self.disk.all[number], event.error or m.ErrorMessage(500, ""), stop=False)
@@ -255,7 +261,7 @@ class Model:
         if number in self.ready:
             self.start(self.disk.all[number], afresh=False)
 
-    def on_RetryDue(self, event: e.RetryDue) -> None:
+    def on_retry_due(self, event: e.RetryDue) -> None:
         if self.backing_off.get(event.number) == event.attempt:
             self.start(self.disk.all[event.number], afresh=False)
 
@@ -286,14 +292,14 @@ class Model:
         one.status, one.awaited, one.at = "invoked", None, max(self.now, one.at)
         self.start(one, afresh=True)
 
-    def on_FromAttempt(self, event: e.FromAttempt) -> None:
+    def on_from_attempt(self, event: e.FromAttempt) -> None:
         message = event.message
         if self.running.get(event.number) != event.attempt:
             return
         one = self.disk.all[event.number]
         if isinstance(message, m.Command):
             one.journal.append(message)
-            getattr(self, "do_" + type(message).__name__, lambda *_: None)(one, message)
+            getattr(self, f"do_{snake(message)}", lambda *_: None)(one, message)
         elif isinstance(message, m.ProposeRunCompletionMessage):
             self.notify(one, m.RunCompletion(message.result_completion_id, message.result))
         elif isinstance(message, m.ErrorMessage):
@@ -315,37 +321,37 @@ class Model:
 
     # --- commands --------------------------------------------------------------------------------------------------
 
-    def do_SetStateCommand(self, one: Invocation, command: m.SetStateCommand) -> None:
+    def do_set_state_command(self, one: Invocation, command: m.SetStateCommand) -> None:
         assert command.value is not None
         self.disk.state.setdefault(one.where, {})[command.key] = command.value.content
 
-    def do_ClearStateCommand(self, one: Invocation, command: m.ClearStateCommand) -> None:
+    def do_clear_state_command(self, one: Invocation, command: m.ClearStateCommand) -> None:
         self.disk.state.get(one.where, {}).pop(command.key, None)
 
-    def do_ClearAllStateCommand(self, one: Invocation, _: Any) -> None:
+    def do_clear_all_state_command(self, one: Invocation, _: Any) -> None:
         self.disk.state.pop(one.where, None)
 
-    def do_GetLazyStateCommand(self, one: Invocation, command: m.GetLazyStateCommand) -> None:
+    def do_get_lazy_state_command(self, one: Invocation, command: m.GetLazyStateCommand) -> None:
         value = self.disk.state.get(one.where, {}).get(command.key)
         result = VOID if value is None else m.Value(value)
         self.notify(one, m.GetLazyStateCompletion(command.result_completion_id, result))
 
-    def do_GetLazyStateKeysCommand(self, one: Invocation, command: m.GetLazyStateKeysCommand) -> None:
+    def do_get_lazy_state_keys_command(self, one: Invocation, command: m.GetLazyStateKeysCommand) -> None:
         keys = m.StateKeys(tuple(sorted(self.disk.state.get(one.where, {}))))
         self.notify(one, m.GetLazyStateKeysCompletion(command.result_completion_id, keys))
 
-    def do_GetPromiseCommand(self, one: Invocation, command: m.GetPromiseCommand) -> None:
+    def do_get_promise_command(self, one: Invocation, command: m.GetPromiseCommand) -> None:
         name = (*one.where, command.key)
         if name in self.disk.promises:
             self.notify(one, m.GetPromiseCompletion(command.result_completion_id, self.disk.promises[name]))
         else:
             self.disk.hopes.append((name, one.number, command.result_completion_id))
 
-    def do_PeekPromiseCommand(self, one: Invocation, command: m.PeekPromiseCommand) -> None:
+    def do_peek_promise_command(self, one: Invocation, command: m.PeekPromiseCommand) -> None:
         found = self.disk.promises.get((*one.where, command.key), VOID)
         self.notify(one, m.PeekPromiseCompletion(command.result_completion_id, found))
 
-    def do_CompletePromiseCommand(self, one: Invocation, command: m.CompletePromiseCommand) -> None:
+    def do_complete_promise_command(self, one: Invocation, command: m.CompletePromiseCommand) -> None:
         name, id = (*one.where, command.key), command.result_completion_id
         if name in self.disk.promises:
             self.notify(one, m.CompletePromiseCompletion(id, m.Failure(409, "the promise was completed before")))
@@ -360,12 +366,12 @@ class Model:
         service, handler, key = command.service_name, command.handler_name, command.key
         name = self.name(service, handler, key, command.idempotency_key)
         found = self.named(name)
-        child = found or self.create(service, handler, key, name, due, m.InputCommand((), m.Value(command.parameter)))
+        child = found or self.create((service, handler, key), name, due, m.InputCommand((), m.Value(command.parameter)))
         one.children.append(child.number)
         self.notify(one, m.CallInvocationIdCompletion(command.invocation_id_notification_idx, m.InvocationId("?")))
         return child, found is None
 
-    def do_CallCommand(self, one: Invocation, command: m.CallCommand) -> None:
+    def do_call_command(self, one: Invocation, command: m.CallCommand) -> None:
         child, new = self.child(one, command, 0)
         id = command.result_completion_id
         if not new and child.kind is r.Kind.WORKFLOW:
@@ -375,10 +381,10 @@ class Model:
         else:
             child.sinks.append((one.number, id))
 
-    def do_OneWayCallCommand(self, one: Invocation, command: m.OneWayCallCommand) -> None:
+    def do_one_way_call_command(self, one: Invocation, command: m.OneWayCallCommand) -> None:
         self.child(one, command, command.invoke_time)
 
-    def do_AttachInvocationCommand(self, one: Invocation, command: m.AttachInvocationCommand) -> None:
+    def do_attach_invocation_command(self, one: Invocation, command: m.AttachInvocationCommand) -> None:
         other, id = self.target(command.target), command.result_completion_id
         if other is None:
             self.notify(one, m.AttachInvocationCompletion(id, m.Failure(404, "?")))
@@ -387,19 +393,19 @@ class Model:
         else:
             other.sinks.append((one.number, id))
 
-    def do_GetInvocationOutputCommand(self, one: Invocation, command: m.GetInvocationOutputCommand) -> None:
+    def do_get_invocation_output_command(self, one: Invocation, command: m.GetInvocationOutputCommand) -> None:
         other = self.target(command.target)
         result = m.Failure(404, "?") if other is None else other.result or VOID
         self.notify(one, m.GetInvocationOutputCompletion(command.result_completion_id, result))
 
-    def do_SendSignalCommand(self, _: Invocation, command: m.SendSignalCommand) -> None:
+    def do_send_signal_command(self, _: Invocation, command: m.SendSignalCommand) -> None:
         other = self.by_id(parse_invocation_id(command.target_invocation_id))
         if other is not None and command.signal == m.CANCEL_SIGNAL:
             self.cancel(other)
         elif other is not None:
             self.notify(other, m.SignalNotification(command.signal, command.result))
 
-    def do_CompleteAwakeableCommand(self, _: Invocation, command: m.CompleteAwakeableCommand) -> None:
+    def do_complete_awakeable_command(self, _: Invocation, command: m.CompleteAwakeableCommand) -> None:
         id = parse_awakeable_id(command.awakeable_id)
         other = self.by_id(id.invocation_id)
         if other is not None:
@@ -423,7 +429,7 @@ class Model:
         if one is not None and one.completion(id) is None:
             self.notify(one, entry)
 
-    def on_TimersDue(self, _: e.TimersDue) -> None:
+    def on_timers_due(self, _: e.TimersDue) -> None:
         for due, number, what in sorted(self.timers()):
             one = self.disk.all.get(number)
             if due > self.now or one is None:
@@ -529,7 +535,7 @@ class Model:
         self.end(one, KILLED, stop=True, keep=one.status not in {"scheduled", "queued"}, doom=True)
         return True
 
-    def on_WorkDue(self, _: e.WorkDue) -> None:
+    def on_work_due(self, _: e.WorkDue) -> None:
         if not self.disk.doomed:
             return
         one = self.disk.all[self.disk.doomed[0]]
@@ -554,16 +560,20 @@ class Model:
         else:
             self.reply(event.waiter, "Refused", 409)
 
-    def on_Cancel(self, event: e.Cancel) -> None:
+    def on_cancel(self, event: e.Cancel) -> None:
         self.operate(event, self.cancel)
 
-    def on_Kill(self, event: e.Kill) -> None:
+    def on_kill(self, event: e.Kill) -> None:
         self.operate(event, self.kill)
 
-    def on_SendSignal(self, event: e.SendSignal) -> None:
-        self.operate(event, lambda one: (self.notify(one, m.SignalNotification(event.signal, event.result)), True)[1])
+    def on_send_signal(self, event: e.SendSignal) -> None:
+        def act(one: Invocation) -> bool:
+            self.notify(one, m.SignalNotification(event.signal, event.result))
+            return True
 
-    def on_Pause(self, event: e.Pause) -> None:
+        self.operate(event, act)
+
+    def on_pause(self, event: e.Pause) -> None:
         def act(one: Invocation) -> bool:
             if one.status in {"invoked", "suspended"}:
                 self.pause(one, stop=True)
@@ -571,7 +581,7 @@ class Model:
 
         self.operate(event, act)
 
-    def on_Resume(self, event: e.Resume) -> None:
+    def on_resume(self, event: e.Resume) -> None:
         def act(one: Invocation) -> bool:
             if one.status in {"paused", "suspended"}:
                 self.resume(one)
@@ -583,26 +593,38 @@ class Model:
 
         self.operate(event, act)
 
-    def on_Purge(self, event: e.Purge) -> None:
-        self.operate(event, lambda one: self.is_over(one) and (self.forget(one), True)[1])
+    def on_purge(self, event: e.Purge) -> None:
+        def act(one: Invocation) -> bool:
+            over = self.is_over(one)
+            if over:
+                self.forget(one)
+            return over
 
-    def on_PurgeJournal(self, event: e.PurgeJournal) -> None:
-        self.operate(event, lambda one: self.is_over(one) and (one.journal.clear(), True)[1])
+        self.operate(event, act)
+
+    def on_purge_journal(self, event: e.PurgeJournal) -> None:
+        def act(one: Invocation) -> bool:
+            over = self.is_over(one)
+            if over:
+                one.journal = []
+            return over
+
+        self.operate(event, act)
 
     def is_over(self, one: Invocation) -> bool:
         return one.status == "completed" and one.number not in self.disk.doomed
 
-    def on_RestartAsNew(self, event: e.RestartAsNew) -> None:
+    def on_restart_as_new(self, event: e.RestartAsNew) -> None:
         one = self.by_id(event.target)
         if one is None:
             self.reply(event.waiter, "Refused", 404)
         elif one.status != "completed" or one.kind is r.Kind.WORKFLOW or not one.journal:
             self.reply(event.waiter, "Refused", 409)
         else:
-            self.create(one.service, one.handler, one.key, None, 0, one.journal[0])
+            self.create((one.service, one.handler, one.key), None, 0, one.journal[0])
             self.reply(event.waiter, "Accepted", False)
 
-    def on_EditState(self, event: e.EditState) -> None:
+    def on_edit_state(self, event: e.EditState) -> None:
         where = (event.service, event.key)
         if self.disk.lines.get(where):
             self.disk.lines[where].append(event.edit)
@@ -610,7 +632,7 @@ class Model:
             self.edit(where, event.edit)
         self.reply(event.waiter, "Done")
 
-    def on_Opened(self, _: e.Opened) -> None:
+    def on_opened(self, _: e.Opened) -> None:
         for number in sorted(self.disk.all):
             if self.disk.all[number].status == "invoked":
                 self.start(self.disk.all[number], afresh=True)
@@ -630,10 +652,16 @@ def told(outputs: list[o.Output]) -> list[tuple[Any, ...]]:
             case o.ArmRetry(number, attempt, due):
                 found.append(("retry", number, attempt, due))
             case o.Reply(waiter, answer):
-                detail = {
-                    o.Outcome: lambda: answer.result,
-                    o.Refused: lambda: answer.code,
-                    o.Accepted: lambda: answer.previously,
-                }
-                found.append(("reply", waiter, type(answer).__name__, detail.get(type(answer), lambda: None)()))
+                found.append(("reply", waiter, type(answer).__name__, _detail(answer)))
     return found
+
+
+def _detail(answer: o.Answer) -> Any:
+    match answer:
+        case o.Outcome():
+            return answer.result
+        case o.Refused():
+            return answer.code
+        case o.Accepted():
+            return answer.previously
+    return None

@@ -96,7 +96,7 @@ class PureEngine:
 
     def _begin(self) -> None:
         self.reader = Reads(self.tables)
-        self.residents = Residents(self.reader, room=4)
+        self.residents = Residents(self.reader, room=1)
         self.batch = 1
         self.batches: list[tuple[list[r.Row], list[o.Output]]] = [([], [])]
         self.released: list[o.Output] = []

@@ -1,0 +1,29 @@
+"""The test of the tests: each one-line mutant of the engine is found out by the model.
+
+By default only those are tried that a few histories find out. `PERDURE_EXAMPLES` sets how many histories each may live
+through, and tries them all.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.engine.mutants import MUTANTS, QUICK, Mutant, survives
+
+THOROUGH = "PERDURE_EXAMPLES" in os.environ
+EXAMPLES = max(int(os.environ.get("PERDURE_EXAMPLES", "0")), 400)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS if THOROUGH else QUICK, ids=lambda mutant: mutant.name)
+def test_a_mutant_is_found_out(mutant: Mutant) -> None:
+    assert not survives(mutant, EXAMPLES)
+
+
+def test_what_is_not_mutated_survives() -> None:
+    assert survives(None, 5)
+
+
+def test_there_are_twelve_mutants_in_the_ordinary_suite() -> None:
+    assert len(QUICK) >= 12
