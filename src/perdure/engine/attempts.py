@@ -21,6 +21,8 @@ from perdure.durable.driver import Driver
 from perdure.engine.events import AttemptOver, FromAttempt, How
 from perdure.engine.in_process import InProcessChannel
 from perdure.engine.outputs import Deliver, StartAttempt
+from perdure.engine.remote.channel import RemoteChannel
+from perdure.engine.remote.deployments import Remote
 from perdure.engine.session import AttemptSession, Due
 from perdure.exceptions import PROTOCOL_VIOLATION, ProtocolError
 from perdure.handlers.attempt import run_attempt
@@ -47,8 +49,8 @@ class Launch(Protocol):
     """Everything an attempt needs to begin."""
 
     @property
-    def bound(self) -> BoundHandler[Any]:
-        """The handler."""
+    def bound(self) -> BoundHandler[Any] | Remote:
+        """The handler, or where it is."""
         ...
 
     @property
@@ -131,13 +133,17 @@ class LiveAttempt:
         stopped_at: when the engine left it, seconds since the epoch.
         told_at: when people were last told that it has not stopped.
         error: why it was broken off, if it was.
+        infrastructure: whether its handler never came to hear of it.
     """
 
-    __slots__ = ("abort", "channel", "error", "path", "session", "stopped_at", "told_at")
+    __slots__ = ("abort", "channel", "error", "infrastructure", "path", "session", "stopped_at", "told_at")
 
-    def __init__(self, session: AttemptSession, channel: InProcessChannel, path: str, abort: float) -> None:
+    def __init__(
+        self, session: AttemptSession, channel: InProcessChannel | RemoteChannel, path: str, abort: float
+    ) -> None:
         self.session: AttemptSession = session
-        self.channel: InProcessChannel = channel
+        self.infrastructure: bool = False
+        self.channel: InProcessChannel | RemoteChannel = channel
         self.path: str = path
         self.abort: float = abort
         self.stopped_at: float = math.inf
@@ -271,12 +277,21 @@ class Attempts:
         if isinstance(launch, ErrorMessage):
             self._host.feed(AttemptOver(order.number, order.attempt, How.FAILED, launch, infrastructure=True))
             return
+        bound = launch.bound
         session = AttemptSession(
-            order.number, order.attempt, now=self._clock.now(), inactivity=launch.inactivity, abort=launch.abort
+            order.number,
+            order.attempt,
+            now=self._clock.now(),
+            inactivity=launch.inactivity,
+            abort=launch.abort,
+            bidirectional=not isinstance(bound, Remote) or bound.destination.bidirectional,
         )
         session.begin(launch.start, launch.prefix)
+        if isinstance(bound, Remote):
+            self._begin_there(session, bound, launch.abort)
+            return
         channel = InProcessChannel(session, self._clock, self._take, self._host.rested)
-        live = LiveAttempt(session, channel, launch.bound.handler.path, launch.abort)
+        live = LiveAttempt(session, channel, bound.handler.path, launch.abort)
         version = ProtocolVersion(order.protocol) if order.protocol else MAX_VERSION
         driver = channel.driver = Driver(
             Invocation(version, counts_signals=True),
@@ -288,7 +303,28 @@ class Attempts:
         )
         self._live[order.attempt] = live
         self._watch(live.deadline)
-        self._home.start_soon(self._run, live, launch.bound, driver)
+        self._home.start_soon(self._run, live, bound, driver)
+
+    def _begin_there(self, session: AttemptSession, remote: Remote, abort: float) -> None:
+        destination = remote.destination
+        channel = RemoteChannel(session, remote.endpoint, destination, self._take)
+        live = LiveAttempt(session, channel, f"{destination.service}/{destination.handler}", abort)
+        self._live[session.attempt] = live
+        self._watch(live.deadline)
+        self._home.start_soon(self._run_there, live, channel)
+
+    async def _run_there(self, live: LiveAttempt, channel: RemoteChannel) -> None:
+        try:
+            broken = await channel.run()
+        except Exception as error:  # noqa: BLE001 - told to the rules, which try again
+            _log.exception("attempt of %s broke", live.path)
+            live.error = ErrorMessage(_INTERNAL, f"{type(error).__name__}: {error}")
+        else:
+            if broken is not None and live.error is None:
+                live.error, live.infrastructure = broken.error, broken.infrastructure
+        finally:
+            del self._live[live.session.attempt]
+        self._joined(live)
 
     def opened(self) -> None:
         """The engine is open: begin."""
@@ -340,7 +376,8 @@ class Attempts:
             error = ErrorMessage(_INTERNAL, "the attempt stopped without suspension, error or end")
         session.stop()
         live.channel.gone = True
-        self._host.feed(AttemptOver(session.number, session.attempt, how, error))
+        missed = how is How.FAILED and live.infrastructure
+        self._host.feed(AttemptOver(session.number, session.attempt, how, error, infrastructure=missed))
         self._admit()
         self._host.settle()
         if not self._live:

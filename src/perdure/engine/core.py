@@ -36,6 +36,7 @@ from perdure.engine.outputs import (
     What,
 )
 from perdure.engine.pump import Pump
+from perdure.engine.remote.deployments import Remote, RemoteDeployments
 from perdure.engine.residency import Residents
 from perdure.engine.rows import Kind, PutDeployment
 from perdure.exceptions import EngineClosed, EngineFailed
@@ -69,7 +70,7 @@ _log: Final = logging.getLogger("perdure.engine")
 class Launch(msgspec.Struct, frozen=True):
     """Everything an attempt needs to begin; see `perdure.engine.attempts.Launch`."""
 
-    bound: BoundHandler[Any]
+    bound: BoundHandler[Any] | Remote
     start: StartMessage
     prefix: Sequence[Message]
     inactivity: float
@@ -99,6 +100,7 @@ class Core:
 
     Attributes:
         attempts: those that run.
+        remote: the deployments in other processes.
         pump: the order of things.
         failure: why the engine cannot go on.
         closing: whether it takes no more requests.
@@ -130,6 +132,7 @@ class Core:
             lazy=self._lazy,
             fail=self.fail,
         )
+        self.remote: RemoteDeployments = RemoteDeployments(home)
         self.attempts: Attempts = Attempts(self, home, environment, clock, limit=limit)
         self.failure: EngineFailed | None = None
         self.closing: bool = False
@@ -267,7 +270,12 @@ class Core:
         live = view.live(order.number)
         if invocation is None or live is None or live.attempt != order.attempt:
             return None
-        bound = self._registry.lookup(invocation.service, invocation.handler)
+        deployment = view.deployment(order.deployment)
+        bound: BoundHandler[Any] | Remote | None
+        if deployment is not None and deployment.uri is not None:
+            bound = self.remote.remote(deployment, invocation, order.protocol)
+        else:
+            bound = self._registry.lookup(invocation.service, invocation.handler)
         service = view.service(invocation.service)
         options = service.handlers.get(invocation.handler) if service is not None else None
         if bound is None or options is None:

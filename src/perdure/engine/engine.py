@@ -186,6 +186,7 @@ class Engine:
         environment = Environment(self._registry, middleware=endpoint.environment.middleware, clock=clock, app=app)
         environment.home = home
         core = Core(store, environment, clock, home, limit=self._limit, failed=self._failed)
+        stack.push_async_callback(core.remote.aclose)
         store.start(committed=core.committed, retrying=core.retrying, failed=core.fail)
         core.begin(services, manifest, unclean=store.unclean)
         home.start_soon(core.watch)

@@ -33,6 +33,7 @@ __all__ = [
     "AwakeableKind",
     "InvalidIdError",
     "format_awakeable_id",
+    "format_deployment_id",
     "format_invocation_id",
     "parse_awakeable_id",
     "parse_invocation_id",
@@ -94,6 +95,11 @@ def format_invocation_id(raw: bytes) -> str:
     partition_key = _encode_base62(raw[:_PARTITION_KEY_BYTES], _PARTITION_KEY_CHARS)
     number = _encode_base62(raw[_PARTITION_KEY_BYTES:], _NUMBER_CHARS)
     return f"{_INVOCATION_PREFIX}{partition_key}{number}"
+
+
+def format_deployment_id(raw: bytes) -> str:
+    """Return the text of a deployment id, `dp_1` and the 22 characters of its 16 bytes (a ULID)."""
+    return f"dp_1{_encode_base62(raw, _NUMBER_CHARS)}"
 
 
 def parse_invocation_id(text: str) -> bytes:

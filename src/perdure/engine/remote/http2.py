@@ -52,6 +52,8 @@ MOST_STREAMS: Final = 1000
 """Exchanges on one connection, whatever the peer allows."""
 MOST_LINGERING: Final = 100
 """Released exchanges whose peer has not ended its side; the oldest is reset when there are more."""
+GOODBYE_SECONDS: Final = 1.0
+"""How long a peer that broke the protocol may take to be told so."""
 PRIVATE_USE: Final = 2**31 - 2
 """Stream ids end here (RFC 9113, section 5.1.1)."""
 _GIVE_BACK: Final = 8 * 1024 * 1024
@@ -116,6 +118,7 @@ class Http2Connection:
         self._exchanges: dict[int, _Http2Exchange] = {}
         self._lingering: dict[int, None] = {}
         self._wake = anyio.Event()
+        self._flushed = anyio.Event()
         self._queued = 0
         self._received = 0
         self._greeted = False
@@ -190,9 +193,11 @@ class Http2Connection:
                 return "it asked to close the connection"
 
     async def _say_goodbye(self) -> None:
-        """Hand the peer the GOAWAY that says what it did wrong."""
-        with anyio.move_on_after(1.0), contextlib.suppress(*LOST):
-            await self._stream.send(self._h2.data_to_send())
+        """Let the writer hand the peer the GOAWAY that says what it did wrong."""
+        self._flushed = anyio.Event()
+        self.flush()
+        with anyio.move_on_after(GOODBYE_SECONDS):
+            await self._flushed.wait()
 
     async def _write(self) -> None:
         while True:
@@ -203,9 +208,11 @@ class Http2Connection:
                 try:
                     await self._stream.send(data)
                 except LOST:
+                    self._flushed.set()
                     return  # the reader finds out, and may still find what was sent first
                 if full:
                     self._tell_all()
+            self._flushed.set()
 
     def flush(self) -> None:
         """Something is to be sent."""
