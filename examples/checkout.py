@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import anyio
 import msgspec
 
 import perdure
-from perdure import Context, InvocationCancelled, ObjectContext, RetryPolicy, Service, StateKey, TerminalError
+from perdure import Context, ObjectContext, RetryPolicy, Service, StateKey, TerminalError
 
 shop = Service("Shop")
 stock = perdure.VirtualObject("Stock")
@@ -111,23 +110,18 @@ async def ship(parcel: str) -> None:
 
 @shop.handler
 async def checkout(ctx: Context, order: Order) -> Receipt:
-    undo: list[Callable[[], Awaitable[object]]] = []
-    try:
+    # Only an order that is going to end is undone; a crash or a retry goes on where it was.
+    async with ctx.compensations() as undo:
         for item in order.items:
             await ctx.call(reserve, item.count, key=item.name)
-            undo.append(lambda item=item: ctx.call(release, item.count, key=item.name))  # type: ignore[misc]  # a lambda with a default
+            undo.push_durable(ctx.call, release, item.count, key=item.name)
 
         total = sum(item.count * item.price for item in order.items)
         payment = await ctx.run(charge, order.card, total, retry=RetryPolicy(max_attempts=5))
-        undo.append(lambda: ctx.run(refund, payment))
+        undo.push(refund, payment)
 
         parcel = await ctx.run(pack, order.id)
         await ctx.run(ship, parcel)
-    except (TerminalError, InvocationCancelled):
-        # Only an order that is going to end is undone; a crash or a retry goes on where it was.
-        for step in reversed(undo):
-            await step()
-        raise
     return Receipt(order.id, total, payment, parcel)
 
 

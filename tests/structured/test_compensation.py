@@ -283,3 +283,39 @@ async def test_pushing_while_the_attempt_is_over_does_nothing() -> None:
         await peer.hears(SleepCommand)
         peer.closes()
         assert await running.ended() is End.SUSPENDED
+
+
+async def test_a_durable_function_may_be_pushed_with_its_arguments() -> None:
+    async def handler(ctx: Context) -> None:
+        async def tell(what: str, *, after: float) -> None:
+            await ctx.sleep(after)
+            await ctx.run(undo, name=f"tell {what}")
+
+        async with ctx.compensations() as undoing:
+            undoing.push(undo, name="first")
+            undoing.push_durable(tell, "second", after=1)
+            raise TerminalError("no", code=418)
+
+    ran = await played(handler)
+    assert ran.failure == TerminalError("no", code=418)
+    assert names(ran) == ["tell second", "first"]
+    assert sum(isinstance(command, SleepCommand) for command in ran.commands) == 1
+
+
+async def test_durable_functions_that_fail_terminally_are_reported_and_others_fail_the_attempt() -> None:
+    async def handler(ctx: Context, error: str) -> None:
+        async def fail() -> None:
+            await ctx.sleep(1)
+            raise TerminalError("cannot be undone") if error == "terminal" else ValueError("a bug")
+
+        async with ctx.compensations() as undoing:
+            undoing.push(undo, name="first")
+            undoing.push_durable(fail)
+            raise TerminalError("no", code=418)
+
+    ran = await played(handler, arg="terminal")
+    assert ran.failure is not None
+    assert (ran.failure.code, names(ran)) == (418, ["first"])
+    assert "cannot be undone" in str(ran.failure.metadata)
+    with pytest.raises(ValueError, match="a bug"):
+        await played(handler, arg="other")

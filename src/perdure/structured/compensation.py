@@ -7,21 +7,23 @@ one by one, shielded from every cancellation, and each is retried by its policy;
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self, TypeVarTuple
+from typing import Any, ParamSpec, Protocol, Self, TypeVarTuple
 
 from perdure.durable.blocks import Block
 from perdure.durable.branches import Hears
 from perdure.durable.driver import Driver
 from perdure.durable.future import DurableFuture
 from perdure.durable.outcome import terminal_of
-from perdure.exceptions import InvocationCancelled, TerminalError, UsageError
+from perdure.exceptions import InvocationCancelled, UsageError
 from perdure.machine.retry import RetryPolicy
 
 __all__ = ["Compensations"]
 
+P = ParamSpec("P")
 Ts = TypeVarTuple("Ts")
 
 
@@ -29,12 +31,6 @@ class _Run(Protocol):
     """`ctx.run`."""
 
     def __call__(self, fn: Callable[..., Any], /, *args: Any, **options: Any) -> DurableFuture[Any]: ...
-
-
-class _Pushed(NamedTuple):
-    fn: Callable[..., Any]
-    args: tuple[Any, ...]
-    options: dict[str, Any]
 
 
 def _ends_invocation(error: BaseException) -> bool:
@@ -54,7 +50,7 @@ class Compensations:
     def __init__(self, driver: Driver, run: _Run) -> None:
         self._driver = driver
         self._run = run
-        self._pushed: list[_Pushed] = []
+        self._pushed: list[Callable[[], Awaitable[Any]]] = []
         self._block: Block | None = None
         self._left = False
 
@@ -85,6 +81,26 @@ class Compensations:
         Raises:
             UsageError: the block is not open, or this code may not use the context.
         """
+        self._push(functools.partial(self._run, fn, *args, name=name, retry=retry, timeout=timeout))
+
+    def push_durable(self, fn: Callable[P, Awaitable[Any]], /, *args: P.args, **options: P.kwargs) -> None:
+        """Add something durable: a call, or a function of the handler that uses the context.
+
+        ::
+
+            undo.push_durable(ctx.call, release, count, key=item)
+
+        Args:
+            fn: called when it is time; what it returns is awaited.
+            args: its arguments.
+            options: its keyword arguments.
+
+        Raises:
+            UsageError: the block is not open, or this code may not use the context.
+        """
+        self._push(functools.partial(fn, *args, **options))
+
+    def _push(self, act: Callable[[], Awaitable[Any]]) -> None:
         driver = self._driver
         if driver.fenced:
             driver.check_not_over()
@@ -92,7 +108,7 @@ class Compensations:
         driver.holder()
         if self._block is None:
             raise UsageError("compensations are pushed inside their block: async with ctx.compensations() as undo")
-        self._pushed.append(_Pushed(fn, args, {"name": name, "retry": retry, "timeout": timeout}))
+        self._pushed.append(act)
 
     async def __aenter__(self) -> Self:
         driver = self._driver
@@ -110,7 +126,7 @@ class Compensations:
         block = self._block
         assert block is not None
         undo = error is not None and not driver.fenced and _ends_invocation(error)
-        failures: list[TerminalError] = []
+        failures: list[Exception] = []
         try:
             if undo:
                 block.shield = True
@@ -139,12 +155,14 @@ class Compensations:
                 block.host, [closure.leaf for closure in unsettled], hears=Hears.NONE
             )
 
-    async def _undo(self) -> list[TerminalError]:
-        failures: list[TerminalError] = []
+    async def _undo(self) -> list[Exception]:
+        failures: list[Exception] = []
         while self._pushed:
-            fn, args, options = self._pushed.pop()
+            act = self._pushed.pop()
             try:
-                await self._run(fn, *args, **options)
-            except TerminalError as failure:
-                failures.append(failure)
+                await act()
+            except Exception as error:
+                if terminal_of(error) is None:
+                    raise  # the attempt fails, and the next one goes on undoing here
+                failures.append(error)
         return failures
