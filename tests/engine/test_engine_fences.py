@@ -241,7 +241,8 @@ async def later() -> int:
 
 
 @pytest.mark.parametrize("fn", [steps, slow_steps])
-async def test_a_sequential_step_is_one_commit(fn: object, tmp_path: Path) -> None:
+async def test_a_sequential_step_is_one_commit(fn: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perdure.engine.core.LAZY", 60)  # a slow machine is not to be taken for a long step
     cost = Service("Cost")
     handler = cost.handler(fn)  # type: ignore[call-overload]  # both are handlers
     async with perdure.open_engine(tmp_path / "cost.db", perdure.Endpoint(cost)) as engine:
