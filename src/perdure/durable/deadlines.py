@@ -26,13 +26,19 @@ class Deadline(NamedTuple):
 
 
 class Deadlines:
-    """The open deadlines of one attempt."""
+    """The deadlines of one attempt.
 
-    __slots__ = ("_driver", "open")
+    Attributes:
+        open: those that can still cancel their block.
+        late: those of them that have passed by the clock, where nobody can hear their timers.
+    """
+
+    __slots__ = ("_driver", "late", "open")
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self.open: dict[Block, Deadline] = {}
+        self.late: set[Deadline] = set()
 
     def set(self, block: Block, at: float) -> Deadline:
         """Set the deadline of a block, in place of the one it had; returns what the journal holds."""
@@ -52,6 +58,10 @@ class Deadlines:
     def drop(self, block: Block) -> None:
         """The block has no deadline any more; its timer goes on on the server, and is ignored."""
         self.open.pop(block, None)
+
+    def unheard(self) -> dict[Block, Deadline]:
+        """Those that have not passed yet, as far as it is known."""
+        return {block: deadline for block, deadline in self.open.items() if deadline not in self.late}
 
     def timers(self) -> list[Leaf]:
         """The timers that can still cancel something."""
