@@ -136,6 +136,16 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def exploration(session: nox.Session) -> None:
+    """Ten thousand generated handler programs under random schedules, every prefix of every journal replayed; an hour.
+
+    ``nox -s exploration -- --programs 500 --seed 3``; ``--minutes 20`` stops after that time.
+    """
+    session.install(".", *groups("test"))
+    session.run("python", "-m", "tests.exploration", *session.posargs)
+
+
+@nox.session
 def mutation(session: nox.Session) -> None:
     """Small mistakes, made on purpose: how many of them the tests of wire and machine notice, and which they do not.
 

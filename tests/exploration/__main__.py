@@ -16,7 +16,7 @@ from tests.exploration.campaign import Campaign
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.exploration", description=__doc__)
     parser.add_argument("--programs", type=int, default=10_000, help="how many programs (default: %(default)s)")
-    parser.add_argument("--schedules", type=int, default=3, help="how many schedules for each (default: %(default)s)")
+    parser.add_argument("--schedules", type=int, default=2, help="how many schedules for each (default: %(default)s)")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so many minutes (default: never)")
     parser.add_argument("--seed", type=int, default=0, help="of the programs (default: %(default)s)")
     options = parser.parse_args()
