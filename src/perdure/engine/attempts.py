@@ -17,11 +17,13 @@ from collections.abc import Callable, Sequence
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import anyio
+
 from perdure.durable.driver import Driver
 from perdure.engine.events import AttemptOver, FromAttempt, How
 from perdure.engine.in_process import InProcessChannel
 from perdure.engine.outputs import Deliver, StartAttempt
-from perdure.engine.remote.channel import RemoteChannel
+from perdure.engine.remote.channel import Broken, RemoteChannel
 from perdure.engine.remote.deployments import Remote
 from perdure.engine.session import AttemptSession, Due
 from perdure.exceptions import PROTOCOL_VIOLATION, ProtocolError
@@ -132,11 +134,12 @@ class LiveAttempt:
         abort: seconds that it has to stop, once it was asked to.
         stopped_at: when the engine left it, seconds since the epoch.
         told_at: when people were last told that it has not stopped.
+        scope: around all of it; cancelled where finding its peer gone did not stop it.
         error: why it was broken off, if it was.
         infrastructure: whether its handler never came to hear of it.
     """
 
-    __slots__ = ("abort", "channel", "error", "infrastructure", "path", "session", "stopped_at", "told_at")
+    __slots__ = ("abort", "channel", "error", "infrastructure", "path", "scope", "session", "stopped_at", "told_at")
 
     def __init__(
         self, session: AttemptSession, channel: InProcessChannel | RemoteChannel, path: str, abort: float
@@ -148,6 +151,7 @@ class LiveAttempt:
         self.abort: float = abort
         self.stopped_at: float = math.inf
         self.told_at: float = math.inf
+        self.scope: anyio.CancelScope = anyio.CancelScope()
         self.error: ErrorMessage | None = None
 
     @property
@@ -314,8 +318,10 @@ class Attempts:
         self._home.start_soon(self._run_there, live, channel)
 
     async def _run_there(self, live: LiveAttempt, channel: RemoteChannel) -> None:
+        broken: Broken | None = None
         try:
-            broken = await channel.run()
+            with live.scope:
+                broken = await channel.run()
         except Exception as error:  # noqa: BLE001 - told to the rules, which try again
             _log.exception("attempt of %s broke", live.path)
             live.error = ErrorMessage(_INTERNAL, f"{type(error).__name__}: {error}")
@@ -355,7 +361,8 @@ class Attempts:
 
     async def _run(self, live: LiveAttempt, bound: BoundHandler[Any], driver: Driver) -> None:
         try:
-            await run_attempt(bound, driver, self._environment)
+            with live.scope:
+                await run_attempt(bound, driver, self._environment)
         except Exception as error:  # noqa: BLE001 - told to the rules, which try again
             _log.exception("attempt of %s broke", live.path)
             live.error = ErrorMessage(_INTERNAL, f"{type(error).__name__}: {error}")
@@ -448,6 +455,7 @@ class Attempts:
             f" ({steps})" if steps else "",
         )
         live.told_at = now
+        live.scope.cancel()
 
     # --- the end ---------------------------------------------------------------------------------------------------
 
@@ -470,6 +478,12 @@ class Attempts:
         """Leave every attempt that still runs."""
         for live in list(self._live.values()):
             self._cut(live)
+
+    def cancel(self) -> None:
+        """Stop what goes on although the engine has left it, by the loop's own means."""
+        for live in self._live.values():
+            if live.channel.gone:
+                live.scope.cancel()
 
     @property
     def quiet(self) -> bool:

@@ -491,9 +491,10 @@ class Core:
                 )
             self.attempts.break_off()
         while not gone.is_set():
-            with anyio.move_on_after(max(grace, 1.0)):
+            with anyio.move_on_after(1.0):
                 await gone.wait()
             if not gone.is_set():
+                self.attempts.cancel()
                 _log.error("waiting for code that cannot be interrupted: %s", ", ".join(self.attempts.paths()))
         await self._drain()
         self.pump.stop()
