@@ -20,6 +20,9 @@ from typing import Any
 from peers import OFFICIAL, official_python
 
 WORKER = Path(__file__).with_name("core_worker.py")
+BRANCHES = Path(__file__).with_name("branches_worker.py")
+BRANCH_GOAL = 20.0
+"""Microseconds that a branch with one step may cost over a sequential step; there is no peer to compare it with."""
 PEERS = [("perdure", "asyncio"), ("perdure", "trio"), (OFFICIAL, "asyncio")]
 SIZES = [0, 1, 10, 100, 1000]
 
@@ -83,6 +86,30 @@ def verdicts(result: dict[str, Any]) -> list[tuple[str, float, float, float, flo
     return rows
 
 
+def branches(backend: str) -> dict[str, float]:
+    """Microseconds of branches: see `branches_worker.py`."""
+    done = subprocess.run(
+        [sys.executable, str(BRANCHES), "--backend", backend], check=True, capture_output=True, text=True
+    )
+    result: dict[str, float] = json.loads(done.stdout)
+    return result
+
+
+def print_branches(backend: str, result: dict[str, float]) -> None:
+    for kind in ("processed", "replayed"):
+        over = result[f"branch {kind}"] - result[f"step {kind}"]
+        verdict = "met" if over <= BRANCH_GOAL else "MISSED"
+        print(
+            f"1,000 branches of one step, {kind} ({backend})".ljust(48)
+            + f"{result[f'branch {kind}']:6.1f} us each, {over:5.1f} us over a sequential step, "
+            f"goal {BRANCH_GOAL:.0f}  {verdict}"
+        )
+    print(
+        f"cancelling parked branches ({backend})".ljust(48)
+        + f"{result['cancel 3000']:6.1f} us each of 3,000, {result['cancel 300']:.1f} us each of 300"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
@@ -91,8 +118,9 @@ def main() -> None:
     options = parser.parse_args()
     result = measure(options.rounds, options.seconds)
     rows = verdicts(result)
+    many = {backend: branches(backend) for backend in ("asyncio", "trio")}
     if options.json:
-        print(json.dumps({"microseconds": result, "goals": rows}))
+        print(json.dumps({"microseconds": result, "goals": rows, "branches": many}))
         return
     for peer, kinds in result.items():
         for kind, sizes in kinds.items():
@@ -103,6 +131,9 @@ def main() -> None:
     for what, mine, theirs, ratio, goal in rows:
         verdict = "met" if ratio <= goal else "MISSED"
         print(f"{what:42} {mine:7.1f} us {theirs:9.1f} us {ratio:7.2f} {goal:6.2f}  {verdict}")
+    print()
+    for backend, figures in many.items():
+        print_branches(backend, figures)
 
 
 if __name__ == "__main__":

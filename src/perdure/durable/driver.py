@@ -636,6 +636,8 @@ class Driver:
         if own is not None:
             await self.execution.here(branch, own)
             return self.turns.holder is None
+        if self.execution.sends:
+            return False
         await self.flush()
         if self.turns.holder is not None or self.fenced:
             return False
@@ -728,7 +730,7 @@ class Driver:
             if not self.runs.running and (machine.input_closed or self.on_idle is not None):
                 children.start(self.resting.rest)
                 return
-            if machine.has_output:
+            if machine.has_output and not self.execution.sends:
                 children.start(self.flush)
             if len(self.turns.alive) > 1:
                 self.resting.hint_later()

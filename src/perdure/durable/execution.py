@@ -26,12 +26,17 @@ __all__ = ["Execution"]
 
 
 class Execution:
-    """Executes the steps of one attempt."""
+    """Executes the steps of one attempt.
 
-    __slots__ = ("_driver",)
+    Attributes:
+        sends: whether a task is about to run steps, and hands over the output then.
+    """
+
+    __slots__ = ("_driver", "sends")
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
+        self.sends: bool = False
 
     def start(self, node: Node | None) -> Closure | None:
         """Start what has no result in the journal; give back the step that `node` is, for its branch to run."""
@@ -41,6 +46,7 @@ class Execution:
         if len(started) == 1 and started[0].leaf is node:
             return started[0]
         assert self._driver.children is not None
+        self.sends = True
         self._driver.children.start(self._one_by_one, deque(started))
         return None
 
@@ -52,12 +58,14 @@ class Execution:
         driver = self._driver
 
         def go_on() -> None:
+            self.sends = False
             driver.flush_soon()
             while closures:
                 self._start_alone(closures.popleft())
 
         while closures and not driver.fenced:
             await self._execute(closures.popleft(), go_on)
+        self.sends = False
         if not driver.fenced:
             await driver.flush()
             driver.pump()
@@ -126,14 +134,15 @@ class Execution:
     async def abandon_late(self) -> None:
         """With the input closed no timer can be heard: stop steps whose deadline has passed, without a result."""
         driver = self._driver
-        while driver.deadlines.open and driver.runs.running and not driver.fenced:
-            left = min(deadline.at for deadline in driver.deadlines.open.values()) - driver.clock.now()
+        deadlines = driver.deadlines
+        while driver.runs.running and not driver.fenced and (unheard := deadlines.unheard()):
+            left = min(at for _, at in unheard.values()) - driver.clock.now()
             if left > 0:
                 await anyio.sleep(left)
                 continue
-            for block, (_, at) in list(driver.deadlines.open.items()):
-                if at <= driver.clock.now():
-                    driver.deadlines.drop(block)
+            for block, deadline in unheard.items():
+                if deadline.at <= driver.clock.now():
+                    deadlines.late.add(deadline)  # it stays open: its timer is what the attempt suspends on
                     for reached in block.reached():
                         for closure in reached.unsettled():
                             closure.abandon()
