@@ -32,6 +32,7 @@ class Command(NamedTuple):
 COMMANDS: Final[dict[str, Command]] = {
     "demo": Command("demo", "run an order on a real restate-server, and kill the service in the middle of it"),
     "doctor": Command("doctor", "check the file of an embedded engine; change nothing"),
+    "run": Command("run", "run an endpoint's services on the embedded engine, with its ingress and admin port"),
     "serve": Command("serve", "serve an ASGI application over HTTP/2 and HTTP/1.1, on asyncio or trio"),
     "restate-server": Command("restate_server", "install, find or run the restate-server that perdure is tested with"),
 }

@@ -17,23 +17,19 @@ import anyio
 import anyio.abc
 
 from perdure.cli.application import load_application
+from perdure.cli.arguments import LEVELS, port, seconds
 from perdure.cli.hard_exit import HardExit
 from perdure.server import Settings, serve
 
 __all__ = ["add_arguments", "run"]
 
 PORT: Final = 9080
-HIGHEST_PORT: Final = 65535
-LEVELS: Final = ("debug", "info", "warning", "error")
 
 DRAIN_GRACE: Final = 5.0
 """Seconds beyond the drain's own until the process is ended hard."""
 
 STOP_GRACE: Final = 2.0
 """The same, after a second signal."""
-
-LONGEST_DRAIN: Final = 7 * 24 * 3600
-"""Seconds; what is larger is a mistake."""
 
 MIB: Final = 1024 * 1024
 
@@ -53,13 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--port",
-        type=_port,
+        type=port,
         default=os.environ.get("PORT") or str(PORT),
         help=f"port to listen on; 0 lets the system choose ($PORT, or {PORT})",
     )
     parser.add_argument(
         "--drain-timeout",
-        type=_seconds,
+        type=seconds,
         default=10.0,
         metavar="SECONDS",
         help="how long requests may go on after SIGTERM (10)",
@@ -109,17 +105,3 @@ class _Announcement(anyio.abc.TaskStatus[list[str]]):
             f" idle {settings.idle_timeout / 60:g} min, drain {self._drain_timeout:g} s)",
             flush=True,
         )
-
-
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= HIGHEST_PORT:
-        raise ValueError(text)
-    return port
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds <= LONGEST_DRAIN:
-        raise ValueError(text)
-    return seconds
