@@ -1,7 +1,8 @@
 """A Runtime API on a real socket that is as strict as the platform, and does what the emulator cannot be made to do.
 
 It refuses what the platform refuses: a second answer (403), an unknown request id (400), the invocation id of another
-try (410). Lambda's Invoke API is on the same port, so that a restate-server can invoke the function. A test may put *interludes* before its own answers: raw bytes, or `None` to end the connection instead.
+try (410), more than 6 MiB (413). Lambda's Invoke API is on the same port, so that a restate-server can invoke the
+function. A test may put *interludes* before its own answers: raw bytes, or `None` to end the connection instead.
 """
 
 from __future__ import annotations

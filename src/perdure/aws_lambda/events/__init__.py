@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from perdure.aws_lambda.events.api_gateway import (
+        ApiGatewayHttpAuthorizerEvent,
         ApiGatewayHttpEvent,
         ApiGatewayRequestAuthorizerEvent,
         ApiGatewayRestEvent,
@@ -100,6 +101,7 @@ __all__ = [
     "AlbEvent",
     "AlbRequestContext",
     "AlbTarget",
+    "ApiGatewayHttpAuthorizerEvent",
     "ApiGatewayHttpEvent",
     "ApiGatewayRequestAuthorizerEvent",
     "ApiGatewayRestEvent",
@@ -199,10 +201,10 @@ __all__ = [
 
 # Where each name is, and the imports above once more for the interpreter; a test compares the three lists.
 _HOMES: Final = {
-    "api_gateway": "ApiGatewayHttpEvent ApiGatewayRequestAuthorizerEvent ApiGatewayRestEvent "
-    "ApiGatewayTokenAuthorizerEvent ApiGatewayWebSocketEvent ClientCertificate HttpAuthentication "
-    "HttpAuthorizer HttpDescription HttpRequestContext IamAuthorizer JwtAuthorizer RestIdentity "
-    "RestRequestContext Validity WebSocketRequestContext",
+    "api_gateway": "ApiGatewayHttpAuthorizerEvent ApiGatewayHttpEvent ApiGatewayRequestAuthorizerEvent "
+    "ApiGatewayRestEvent ApiGatewayTokenAuthorizerEvent ApiGatewayWebSocketEvent ClientCertificate "
+    "HttpAuthentication HttpAuthorizer HttpDescription HttpRequestContext IamAuthorizer "
+    "JwtAuthorizer RestIdentity RestRequestContext Validity WebSocketRequestContext",
     "batch": "BatchRecord BatchResponse ItemFailure process_batch",
     "cloudwatch_logs": "CloudWatchLogsData CloudWatchLogsEvent LogRecord LogRecords",
     "cognito": "CallerContext Challenge ClaimsAndScopeOverride ClaimsOverride CognitoCreateChallengeEvent "

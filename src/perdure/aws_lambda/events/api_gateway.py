@@ -14,6 +14,7 @@ from perdure.aws_lambda.events.contents import body_bytes
 from perdure.aws_lambda.events.structure import AwsObject, Event
 
 __all__ = [
+    "ApiGatewayHttpAuthorizerEvent",
     "ApiGatewayHttpEvent",
     "ApiGatewayRequestAuthorizerEvent",
     "ApiGatewayRestEvent",
@@ -300,5 +301,30 @@ class ApiGatewayRequestAuthorizerEvent(Event, kw_only=True):
     multi_value_headers: dict[str, list[str]] | None = None
     query_string_parameters: dict[str, str] | None = None
     multi_value_query_string_parameters: dict[str, list[str]] | None = None
+    path_parameters: dict[str, str] | None = None
+    stage_variables: dict[str, str] | None = None
+
+
+class ApiGatewayHttpAuthorizerEvent(Event, kw_only=True):
+    """A Lambda authorizer of an HTTP API is asked about a request (payload format 2.0).
+
+    Attributes:
+        route_arn: what the client wants to call.
+        identity_source: the values that the authorizer is configured to look at.
+    """
+
+    source: ClassVar[str] = "an API Gateway authorizer (HTTP API)"
+
+    type: str
+    route_arn: str
+    request_context: HttpRequestContext
+    version: str | None = None
+    identity_source: list[str] | None = None
+    route_key: str | None = None
+    raw_path: str | None = None
+    raw_query_string: str | None = None
+    cookies: list[str] | None = None
+    headers: dict[str, str] | None = None
+    query_string_parameters: dict[str, str] | None = None
     path_parameters: dict[str, str] | None = None
     stage_variables: dict[str, str] | None = None

@@ -9,7 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from perdure.aws_lambda.events.api_gateway import ApiGatewayRequestAuthorizerEvent, ApiGatewayTokenAuthorizerEvent
+from perdure.aws_lambda.events.api_gateway import (
+    ApiGatewayHttpAuthorizerEvent,
+    ApiGatewayRequestAuthorizerEvent,
+    ApiGatewayTokenAuthorizerEvent,
+)
 from perdure.aws_lambda.events.cloudwatch_logs import CloudWatchLogsEvent
 from perdure.aws_lambda.events.cognito import (
     CognitoCreateChallengeEvent,
@@ -138,6 +142,8 @@ def _authorizer(event: _Fields) -> type[Event] | None:
     match event:
         case {"type": "TOKEN", "methodArn": _, "authorizationToken": _}:
             return ApiGatewayTokenAuthorizerEvent
+        case {"type": "REQUEST", "routeArn": _, "version": "2.0"}:
+            return ApiGatewayHttpAuthorizerEvent
         case {"type": "REQUEST", "methodArn": _}:
             return ApiGatewayRequestAuthorizerEvent
     return None
@@ -161,6 +167,7 @@ SOURCES: Final[tuple[type[Event], ...]] = (
     *HTTP_SOURCES,
     ApiGatewayTokenAuthorizerEvent,
     ApiGatewayRequestAuthorizerEvent,
+    ApiGatewayHttpAuthorizerEvent,
     *_RECORDS.values(),
     KafkaEvent,
     EventBridgeEvent,

@@ -31,6 +31,8 @@ HTTP_SOURCES: Final[tuple[type[Event], ...]] = (
 
 def http_source(event: Mapping[str, Any]) -> type[Event] | None:
     """The class of an event that is an HTTP request; `None` for every other."""
+    if "methodArn" in event or "routeArn" in event:
+        return None  # an authorizer is asked about a request; that is none itself
     match event:
         case {"requestContext": {"elb": _}, "httpMethod": _}:
             return AlbEvent
@@ -46,6 +48,6 @@ def http_source(event: Mapping[str, Any]) -> type[Event] | None:
             return FunctionUrlEvent
         case {"requestContext": {"http": _}, "version": "2.0"}:
             return ApiGatewayHttpEvent
-        case {"requestContext": _, "httpMethod": _, "path": _} if "methodArn" not in event:
+        case {"requestContext": _, "httpMethod": _, "path": _}:
             return ApiGatewayRestEvent
     return None
