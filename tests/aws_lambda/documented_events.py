@@ -137,6 +137,27 @@ DOCUMENTED: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "websocket disconnect": ("ApiGatewayWebSocketEvent", websocket("DISCONNECT")),
     "http api, payload 1.0": ("ApiGatewayRestEvent", payload_v1()),
     "http api, payload 2.0": ("ApiGatewayHttpEvent", http_v2("u7rlid.execute-api.eu-central-1.amazonaws.com")),
+    "http api authorizer": (
+        "ApiGatewayHttpAuthorizerEvent",
+        {
+            **{
+                name: value
+                for name, value in http_v2("u7rlid.execute-api.eu-central-1.amazonaws.com").items()
+                if name not in {"body", "isBase64Encoded"}
+            },
+            "type": "REQUEST",
+            "routeArn": ARN.format("execute-api") + "u7rlid/$default/POST/shelf",
+            "identitySource": ["token", "theme=dark"],
+        },
+    ),
+    "websocket authorizer": (
+        "ApiGatewayRequestAuthorizerEvent",
+        {
+            "type": "REQUEST",
+            "methodArn": ARN.format("execute-api") + "a1b2c3d4e5/live/$connect",
+            **websocket("CONNECT", headers={"Sec-WebSocket-Version": "13"}),
+        },
+    ),
     "function url": ("FunctionUrlEvent", http_v2("u7rlid.lambda-url.eu-central-1.on.aws")),
     "load balancer, multi-value": (
         "AlbEvent",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 import types
@@ -31,6 +32,9 @@ from perdure.aws_lambda.events import (
 from perdure.aws_lambda.failures import PayloadError
 from tests.aws_lambda.documented_events import DOCUMENTED, cognito
 from tests.aws_lambda.sam_wheel import samples
+
+EXAMPLES = int(os.environ.get("PERDURE_EXAMPLES", "8"))
+"""Per class; more: ``PERDURE_EXAMPLES=500 pytest tests/aws_lambda/test_events.py``."""
 
 SAMPLES = {
     "alb/ALBRequest": "AlbEvent",
@@ -154,7 +158,7 @@ def objects(draw: st.DrawFn, kind: type[AwsObject]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", SOURCES, ids=lambda kind: str(kind.__name__))
 def test_whatever_fits_a_class_comes_back_without_loss(kind: type[Event]) -> None:
-    @settings(max_examples=12)
+    @settings(max_examples=EXAMPLES)
     @given(objects(kind))
     def check(fields: dict[str, Any]) -> None:
         before = json.dumps(fields)

@@ -327,9 +327,12 @@ def test_a_payload_of_another_type_is_refused_as_such() -> None:
     assert raised.value.status == 415
 
 
-def test_http_needs_none_of_the_heavy_imports() -> None:
+@pytest.mark.parametrize(
+    "module", ["events", "events.batch", "events.detection", "http", "extensions"], ids=lambda name: name
+)
+def test_no_part_needs_the_heavy_imports(module: str) -> None:
     program = (
-        "import sys; from perdure.aws_lambda.http import asgi_service; "
+        f"import sys, perdure.aws_lambda.{module}; "
         "print(*({'structlog', 'trio', 'hypercorn', 'ssl'} & set(sys.modules)))"
     )
     assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == ""

@@ -26,7 +26,7 @@ from perdure.aws_lambda.extensions.listener import BODY_LIMIT
 from perdure.aws_lambda.extensions.telemetry import _KINDS
 from perdure.aws_lambda.failures import PayloadError
 from tests.aws_lambda.extensions_server import Deliverer
-from tests.aws_lambda.test_events import anything, objects
+from tests.aws_lambda.test_events import EXAMPLES, anything, objects
 
 LINE = {"time": "2025-02-03T10:11:12.004Z", "type": "function", "record": "a line"}
 
@@ -211,7 +211,7 @@ records = st.one_of(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=5 * EXAMPLES)
 @given(st.lists(records, max_size=3))
 def test_records_come_back_as_they_came(delivery: list[dict[str, Any]]) -> None:
     assert json.loads(encode_records(read_records(json.dumps(delivery).encode()))) == delivery
