@@ -17,6 +17,33 @@ LAYERS = {"exceptions": 0, "wire": 1, "machine": 2, "durable": 3, "structured": 
 EDGE = 6
 PACKAGE = 7
 
+DECIDING_NAMES = (
+    "admission",
+    "commands",
+    "draft",
+    "endings",
+    "entities",
+    "events",
+    "fold",
+    "invariants",
+    "keys",
+    "lifecycle",
+    "naming",
+    "notes",
+    "notifications",
+    "operations",
+    "outputs",
+    "poison",
+    "residency",
+    "retries",
+    "rows",
+    "starting",
+    "suspension",
+    "timers",
+    "view",
+    "work",
+)
+
 IMPURE = frozenset(
     {"anyio", "asyncio", "logging", "os", "random", "socket", "sqlite3", "structlog", "threading", "time", "trio"}
 )
@@ -62,11 +89,21 @@ def name_of(path: Path) -> str:
 EXAMPLE = ROOT / "cli" / "_checkout_example.py"
 MODULES = {name_of(path): path.read_text() for path in sorted(ROOT.rglob("*.py")) if path != EXAMPLE}
 PURE = [name for name in MODULES if name.split(".")[1:2] in (["exceptions"], ["wire"], ["machine"])]
+# The half of the engine that decides: it is given the time, and what it reads comes through a view.
+DECIDING = [f"perdure.engine.{name}" for name in DECIDING_NAMES]
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_point_down(module: str) -> None:
     assert upward(module, MODULES[module]) == []
+
+
+@pytest.mark.parametrize("module", DECIDING)
+def test_what_the_engine_decides_with_knows_no_loop_clock_thread_or_file(module: str) -> None:
+    assert impure(MODULES[module]) == set()
+    below = tuple(f"{name}." for name in ["perdure.exceptions", "perdure.wire", "perdure.machine", *DECIDING])
+    mine = [name for name in imported(MODULES[module]) if name.split(".")[0] == "perdure"]
+    assert [name for name in mine if not f"{name}.".startswith(below)] == []
 
 
 @pytest.mark.parametrize("module", PURE)

@@ -16,36 +16,10 @@ from typing import Any, NamedTuple
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-PURE = (
-    "admission",
-    "commands",
-    "draft",
-    "endings",
-    "entities",
-    "events",
-    "fold",
-    "invariants",
-    "keys",
-    "lifecycle",
-    "naming",
-    "notes",
-    "notifications",
-    "operations",
-    "outputs",
-    "poison",
-    "residency",
-    "retries",
-    "rows",
-    "starting",
-    "suspension",
-    "timers",
-    "view",
-    "work",
-)
-"""The modules of the engine that decide."""
+from tests.test_layers import DECIDING_NAMES
 
 _WORLD = (
-    *(f"perdure.engine.{name}" for name in PURE),
+    *(f"perdure.engine.{name}" for name in DECIDING_NAMES),
     *(f"tests.engine.{name}" for name in ("tables", "pure_engine", "naive_model", "model_machine")),
 )
 
@@ -250,7 +224,7 @@ def survives(mutant: Mutant | None, examples: int) -> bool:
         deadline=None,
         report_multiple_bugs=False,
         print_blob=False,
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
     )
     with world(mutant) as machine, contextlib.redirect_stdout(io.StringIO()):
         try:

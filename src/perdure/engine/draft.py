@@ -122,9 +122,9 @@ class _Overlay(Fold):
         for row in rows:
             fields = _SUBJECTS.get(row.__class__)
             if fields is None:
-                if row.__class__ is r.DeleteInvocation:
+                if isinstance(row, r.DeleteInvocation):
                     self._pending.pop(row.number, None)
-                elif row.__class__ is r.DeletePromises:
+                elif isinstance(row, r.DeletePromises):
                     self._settle()
                 self.fold((row,))
                 continue

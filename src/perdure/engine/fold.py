@@ -111,8 +111,8 @@ def fold_entry(entity: InvocationEntity, index: int, entry: m.Command | m.Notifi
         fold = _COMMANDS[entry.__class__]
         if fold is not None:
             fold(entity, entry)
-    elif entry.__class__ is m.SignalNotification:
-        signal: int | str | None = entry.signal
+    elif isinstance(entry, m.SignalNotification):
+        signal = entry.signal
         if signal is not None:
             failed = entry.result.__class__ is m.Failure
             entity.signals[signal] = (index, failed)

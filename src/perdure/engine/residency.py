@@ -71,7 +71,7 @@ class Residents(Fold):
         """
         self.now = now
         for row in decision.rows:
-            if row.__class__ is r.AppendEntry:  # nearly all rows are
+            if isinstance(row, r.AppendEntry):  # nearly all rows are
                 number: int = row.number
                 index: int = row.index
                 entry: Command | Notification = row.entry
@@ -94,13 +94,13 @@ class Residents(Fold):
         kind, fields = _TOUCHES[row.__class__]
         if kind == "invocation":
             self._touched[row.number] = batch  # type: ignore[attr-defined]  # the table says that it has it
-            if row.__class__ is r.DeleteInvocation:
+            if isinstance(row, r.DeleteInvocation):
                 self._touched_states["id", row.id] = batch
-            elif row.__class__ is r.DeleteJournal:
+            elif isinstance(row, r.DeleteJournal):
                 self._entries[row.number] = []
                 self._dropped.add(row.number)
             return
-        if row.__class__ is r.DeleteWork:  # all works are here, so what is not here is no work
+        if isinstance(row, r.DeleteWork):  # all works are here, so what is not here is no work
             self._works.pop(row.work, None)
         if kind:
             subject: Hashable = tuple(getattr(row, field) for field in fields)
