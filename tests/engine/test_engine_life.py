@@ -303,6 +303,63 @@ async def test_a_caller_hears_why_the_engine_failed() -> None:
     assert heard == ["the disk broke"]
 
 
+async def test_a_change_that_cannot_be_applied_fails_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, _ = table_engine(Tables(), perdure.Endpoint(shop), clock=VirtualClock())
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("memory contradicts itself")
+
+    with pytest.raises(EngineFailed, match="contradicts itself"):  # noqa: PT012 - the block itself raises
+        async with engine:
+            monkeypatch.setattr(core_of(engine).pump, "_apply", broken)
+            await engine.call(echo, "x")
+
+
+async def test_what_cannot_be_released_fails_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, _ = table_engine(Tables(), perdure.Endpoint(shop), clock=VirtualClock())
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("the journal cannot be read")
+
+    with pytest.raises(EngineFailed, match="cannot be read"):  # noqa: PT012 - the block itself raises
+        async with engine:
+            monkeypatch.setattr(core_of(engine).pump, "_release", broken)
+            await engine.call(echo, "x")
+
+
+async def test_what_is_due_and_cannot_be_looked_up_fails_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, _ = table_engine(Tables(), perdure.Endpoint(shop), clock=VirtualClock())
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("the timers cannot be read")
+
+    with pytest.raises(EngineFailed, match="timers cannot be read"):  # noqa: PT012 - the block itself raises
+        async with engine:
+            monkeypatch.setattr(core_of(engine), "_fire", broken)
+            await engine.call(nap, 1)
+
+
+async def test_too_many_that_wait_for_a_place_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perdure.engine.core.MOST_WAITING", 2)
+    slow = Service("Slow")
+    go = anyio.Event()
+
+    @slow.handler
+    async def work(ctx: Context) -> None:
+        await ctx.run(go.wait)
+
+    async with engine_on("memory", tmp_path, slow, limit=1) as engine:
+        sent = [await engine.send(work) for _ in range(3)]
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(IngressError, match="wait for a place") as refused:
+            await engine.send(work)
+        assert refused.value.status == 503
+        go.set()
+        for each in sent:
+            await each.attach()
+        await engine.call(work)
+
+
 async def test_a_failed_engine_stops_its_handlers() -> None:
     slow = Service("Slow")
     reached = anyio.Event()

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio
@@ -22,6 +20,7 @@ import anyio
 from perdure.durable.driver import Driver
 from perdure.engine.events import AttemptOver, FromAttempt, How
 from perdure.engine.in_process import InProcessChannel
+from perdure.engine.live_attempt import LiveAttempt, opening_context
 from perdure.engine.outputs import Deliver, StartAttempt
 from perdure.engine.remote.channel import Broken, RemoteChannel
 from perdure.engine.remote.deployments import Remote
@@ -37,43 +36,15 @@ if TYPE_CHECKING:
 
     from perdure.engine.clock import EngineClock
     from perdure.engine.events import Event
+    from perdure.engine.launching import Launch
     from perdure.handlers.environment import Environment
     from perdure.handlers.registry import BoundHandler
-    from perdure.wire.messages import Message, StartMessage
+    from perdure.wire.messages import Message
 
-__all__ = ["Attempts", "Host", "Launch", "LiveAttempt"]
+__all__ = ["Attempts", "Host"]
 
 _INTERNAL: Final = 500
 _log: Final = logging.getLogger("perdure.engine")
-
-
-class Launch(Protocol):
-    """Everything an attempt needs to begin."""
-
-    @property
-    def bound(self) -> BoundHandler[Any] | Remote:
-        """The handler, or where it is."""
-        ...
-
-    @property
-    def start(self) -> StartMessage:
-        """The start message."""
-        ...
-
-    @property
-    def prefix(self) -> Sequence[Message]:
-        """The entries that are replayed."""
-        ...
-
-    @property
-    def inactivity(self) -> float:
-        """Seconds without a message until it is asked to suspend."""
-        ...
-
-    @property
-    def abort(self) -> float:
-        """Seconds after that until it is broken off."""
-        ...
 
 
 class Host(Protocol):
@@ -110,62 +81,6 @@ class Host(Protocol):
     def launch(self, order: StartAttempt) -> Launch | ErrorMessage | None:
         """What is needed for a start; `None` when it is no longer wanted, an error when there is no such handler."""
         ...
-
-
-def opening_context() -> Context:
-    """The context variables of whoever opens the engine, for every attempt: it is started from anywhere.
-
-    On asyncio that may be a callback, where nobody is a task, and so nothing tells which loop runs: say it.
-    """
-    context = copy_context()
-    trio, sniffio = sys.modules.get("trio"), sys.modules.get("sniffio")  # anyio asks sniffio, where it is installed
-    if sniffio is not None and not (trio is not None and trio.lowlevel.in_trio_run()):
-        context.run(sniffio.current_async_library_cvar.set, "asyncio")
-    return context
-
-
-class LiveAttempt:
-    """An attempt whose code runs.
-
-    Attributes:
-        session: the engine's side of it.
-        channel: its transport.
-        path: the handler, `Shop/checkout`.
-        abort: seconds that it has to stop, once it was asked to.
-        stopped_at: when the engine left it, seconds since the epoch.
-        told_at: when people were last told that it has not stopped.
-        scope: around all of it; cancelled where finding its peer gone did not stop it.
-        error: why it was broken off, if it was.
-        infrastructure: whether its handler never came to hear of it.
-    """
-
-    __slots__ = ("abort", "channel", "error", "infrastructure", "path", "scope", "session", "stopped_at", "told_at")
-
-    def __init__(
-        self, session: AttemptSession, channel: InProcessChannel | RemoteChannel, path: str, abort: float
-    ) -> None:
-        self.session: AttemptSession = session
-        self.infrastructure: bool = False
-        self.channel: InProcessChannel | RemoteChannel = channel
-        self.path: str = path
-        self.abort: float = abort
-        self.stopped_at: float = math.inf
-        self.told_at: float = math.inf
-        self.scope: anyio.CancelScope = anyio.CancelScope()
-        self.error: ErrorMessage | None = None
-
-    @property
-    def deadline(self) -> float:
-        """When to look at it next."""
-        return self.told_at + self.abort if self.channel.gone else self.session.deadline
-
-    def committed(self, batch: int) -> None:
-        """What it wrote up to this batch is on disk."""
-        session = self.session
-        overdrawn = session.overdrawn
-        session.committed(batch)
-        if overdrawn and not session.overdrawn:
-            self.channel.wake()
 
 
 class Attempts:

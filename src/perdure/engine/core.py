@@ -10,17 +10,18 @@ import heapq
 import itertools
 import logging
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import anyio.lowlevel
-import msgspec
 
-from perdure.engine.attempts import Attempts, LiveAttempt
+from perdure.engine.attempts import Attempts
+from perdure.engine.callers import Callers
 from perdure.engine.events import Opened, Recover, RegisterDeployment, RetryDue, TimersDue, WorkDue
+from perdure.engine.launching import Launch, launch
 from perdure.engine.lifecycle import decide
-from perdure.engine.naming import random_seed
+from perdure.engine.live_attempt import LiveAttempt
 from perdure.engine.outputs import (
     ArmRetry,
     ArmTimer,
@@ -36,12 +37,11 @@ from perdure.engine.outputs import (
     What,
 )
 from perdure.engine.pump import Pump
-from perdure.engine.remote.deployments import Remote, RemoteDeployments
+from perdure.engine.remote.deployments import RemoteDeployments
 from perdure.engine.residency import Residents
-from perdure.engine.rows import Kind, PutDeployment
-from perdure.exceptions import EngineClosed, EngineFailed
+from perdure.engine.rows import PutDeployment
+from perdure.exceptions import EngineFailed
 from perdure.wire.ids import format_invocation_id
-from perdure.wire.messages import ErrorMessage, Message, StartMessage, StateEntry
 from perdure.wire.versions import MAX_VERSION, MIN_VERSION
 
 if TYPE_CHECKING:
@@ -54,37 +54,20 @@ if TYPE_CHECKING:
     from perdure.engine.storage import Store
     from perdure.engine.view import Decision
     from perdure.handlers.environment import Environment
-    from perdure.handlers.registry import BoundHandler
+    from perdure.wire.messages import ErrorMessage
 
-__all__ = ["LAZY", "Core", "Launch"]
+__all__ = ["LAZY", "MOST_WAITING", "Core"]
 
 LAZY: Final = 0.005
 """Seconds after which rows that nobody waits for are written, so that long steps are seen."""
+
+MOST_WAITING: Final = 10_000
+"""Attempts that may wait for a place before new invocations are refused."""
 
 _FAR: Final = 2**62
 _IN_PROCESS: Final = "in-process"
 _NEVER: Final = math.inf
 _log: Final = logging.getLogger("perdure.engine")
-
-
-class Launch(msgspec.Struct, frozen=True):
-    """Everything an attempt needs to begin; see `perdure.engine.attempts.Launch`."""
-
-    bound: BoundHandler[Any] | Remote
-    start: StartMessage
-    prefix: Sequence[Message]
-    inactivity: float
-    abort: float
-
-
-class _Waiter:
-    """A caller in memory."""
-
-    __slots__ = ("answer", "arrived")
-
-    def __init__(self) -> None:
-        self.answer: Answer | None = None
-        self.arrived: anyio.Event | None = None
 
 
 class Core:
@@ -136,8 +119,7 @@ class Core:
         self.attempts: Attempts = Attempts(self, home, environment, clock, limit=limit)
         self.failure: EngineFailed | None = None
         self.closing: bool = False
-        self._numbers = itertools.count(1)
-        self._waiters: dict[int, _Waiter] = {}
+        self._callers = Callers(self)
         self._now = 0
         self._timer_due: float = _NEVER
         self._retries: list[tuple[int, int, int, int]] = []
@@ -186,8 +168,11 @@ class Core:
     def committed(self, number: int) -> None:
         """The store has committed a batch."""
         self._full = None
-        self.view.committed(number)
-        self.pump.committed(number)
+        try:
+            self.view.committed(number)
+            self.pump.committed(number)
+        except Exception as error:  # noqa: BLE001 - the engine fails with it: memory is not to be trusted any more
+            self.fail(error)
         self._calm()
 
     def retrying(self, reason: str) -> None:
@@ -205,16 +190,10 @@ class Core:
         _log.error("%s", failure, exc_info=error)
         self.pump.stop()
         self.attempts.break_off()
-        self._tell_all()
+        self._callers.give_up()
         if self._idle is not None:
             self._idle.set()
         self._failed()
-
-    def _tell_all(self) -> None:
-        """Nobody will be answered any more."""
-        for waiter in self._waiters.values():
-            if waiter.arrived is not None:
-                waiter.arrived.set()
 
     def _calm(self) -> None:
         """Something came to an end: perhaps nothing is left to be done."""
@@ -265,46 +244,7 @@ class Core:
 
     def launch(self, order: StartAttempt) -> Launch | ErrorMessage | None:
         """What is needed for a start, `None` when it is no longer wanted; an error when there is no such handler."""
-        view = self.view
-        invocation = view.invocation(order.number)
-        live = view.live(order.number)
-        if invocation is None or live is None or live.attempt != order.attempt:
-            return None
-        deployment = view.deployment(order.deployment)
-        bound: BoundHandler[Any] | Remote | None
-        if deployment is not None and deployment.uri is not None:
-            bound = self.remote.remote(deployment, invocation, order.protocol)
-        else:
-            bound = self._registry.lookup(invocation.service, invocation.handler)
-        service = view.service(invocation.service)
-        options = service.handlers.get(invocation.handler) if service is not None else None
-        if bound is None or options is None:
-            return ErrorMessage(
-                404, f"this program has no handler {invocation.service}/{invocation.handler}: it went on without it"
-            )
-        reader = self._store.reader
-        prefix: Sequence[Message] = (
-            order.entries if order.entries is not None else reader.entries(order.number, 0, order.length)
-        )
-        kind, key = invocation.kind, invocation.key
-        # What a shared handler reads may be another value in the next attempt: it asks, and the answer is journaled.
-        partial = kind is Kind.SERVICE or kind is Kind.SHARED or options.lazy_state
-        state: tuple[StateEntry, ...] = ()
-        if not partial:
-            state = tuple(StateEntry(name, value) for name, value in reader.state_entries(invocation.service, key))
-        start = StartMessage(
-            id=invocation.id,
-            debug_id=format_invocation_id(invocation.id),
-            known_entries=order.length,
-            state_map=state,
-            partial_state=partial,
-            key=key,
-            retry_count_since_last_stored_entry=order.retries,
-            duration_since_last_stored_entry=order.stalled,
-            random_seed=random_seed(invocation.id),
-            idempotency_key=invocation.idempotency_key,
-        )
-        return Launch(bound, start, prefix, options.inactivity_timeout / 1000, options.abort_timeout / 1000)
+        return launch(order, self.view, self._store.reader, self._registry, self.remote)
 
     # --- outputs ---------------------------------------------------------------------------------------------------
 
@@ -313,7 +253,7 @@ class Core:
         if kind is Deliver:
             self.attempts.deliver(output)  # type: ignore[arg-type]  # its type was just looked at
         elif kind is Reply:
-            self._answer(output.waiter, output.answer)  # type: ignore[attr-defined]  # as above
+            self._callers.answer(output.waiter, output.answer)  # type: ignore[attr-defined]  # as above
         elif isinstance(output, StartAttempt):
             self.attempts.order(output)
         elif isinstance(output, StopAttempt):
@@ -356,62 +296,17 @@ class Core:
     @property
     def full(self) -> str | None:
         """Why nothing new is taken at the moment; `None` when it is."""
+        if self._full is None and self.attempts.waiting >= MOST_WAITING:
+            return f"{self.attempts.waiting} invocations wait for a place to run"
         return self._full
 
     def check_open(self) -> None:
-        """Refuse what comes too late.
-
-        Raises:
-            EngineFailed: the engine cannot go on.
-            EngineClosed: it is closed, or about to be.
-        """
-        if self.failure is not None:
-            raise self.failure
-        if self.closing:
-            raise EngineClosed("the engine is closed, or about to be: nothing new is taken")
+        """Refuse what comes too late: see `Callers.check_open`."""
+        self._callers.check_open()
 
     async def ask(self, make: Callable[[int], Event], forget: Callable[[int], Event | None] | None = None) -> Answer:
-        """Let something happen, and wait for the answer.
-
-        Args:
-            make: the event, given the number of the waiter.
-            forget: what happens when the caller goes away without it.
-
-        Raises:
-            EngineFailed: the engine cannot go on.
-            EngineClosed: it was closed before there was an answer.
-        """
-        await anyio.lowlevel.checkpoint_if_cancelled()
-        self.check_open()
-        number = next(self._numbers)
-        waiter = self._waiters[number] = _Waiter()
-        try:
-            self.pump.feed(make(number))
-            self.settle()
-            if waiter.answer is None and self.failure is None:
-                waiter.arrived = anyio.Event()
-                await waiter.arrived.wait()
-            else:
-                await anyio.lowlevel.cancel_shielded_checkpoint()
-        finally:
-            del self._waiters[number]
-            if waiter.answer is None and self.failure is None and forget is not None and not self.closing:
-                event = forget(number)
-                if event is not None:
-                    self.pump.feed(event)
-                    self.settle()
-        if waiter.answer is not None:
-            return waiter.answer
-        if self.failure is not None:
-            raise self.failure
-        raise EngineClosed("the engine was closed before there was an answer; what was asked for may still be done")
-
-    def _answer(self, number: int, answer: Answer) -> None:
-        waiter = self._waiters.get(number)
-        if waiter is not None and waiter.answer is None:
-            waiter.answer = answer
-            if waiter.arrived is not None:
-                waiter.arrived.set()
+        """Let something happen, and wait for the answer: see `Callers.ask`."""
+        return await self._callers.ask(make, forget)
 
     # --- what is due -----------------------------------------------------------------------------------------------
 
@@ -444,7 +339,11 @@ class Core:
             self.rounds += 1
             self._wake_at = _NEVER
             changed = self._changed = anyio.Event()
-            self._fire()
+            try:
+                self._fire()
+            except Exception as error:  # noqa: BLE001 - the engine fails with it
+                self.fail(error)
+                return
             due = min(self._timer_due / 1000, self.attempts.next_deadline)
             if self._retries:
                 due = min(due, self._retries[0][0] / 1000)
@@ -498,7 +397,7 @@ class Core:
                 _log.error("waiting for code that cannot be interrupted: %s", ", ".join(self.attempts.paths()))
         await self._drain()
         self.pump.stop()
-        self._tell_all()
+        self._callers.give_up()
         return self.failure
 
     async def _drain(self) -> None:

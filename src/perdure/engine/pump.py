@@ -116,18 +116,18 @@ class Pump:
             self._draining = False
 
     def _one(self, event: Event) -> None:
+        batch = self._open
         try:
             decision = self._decide(event)
-        except Exception as error:  # noqa: BLE001 - the engine fails with it
+            if batch.rows and len(batch.rows) + len(decision.rows) > MOST_ROWS:
+                self._queue.append(batch)
+                batch = self._open = _Batch(batch.number + 1)
+                self._urgent = True
+            self._apply(decision, batch.number)
+        except Exception as error:  # noqa: BLE001 - the engine fails with it: memory is not to be trusted any more
             self.stop()
             self._fail(error)
             return
-        batch = self._open
-        if decision.rows and len(batch.rows) + len(decision.rows) > MOST_ROWS and batch.rows:
-            self._queue.append(batch)
-            batch = self._open = _Batch(batch.number + 1)
-            self._urgent = True
-        self._apply(decision, batch.number)
         batch.rows.extend(decision.rows)
         if decision.urgent:
             self._urgent = True
