@@ -146,6 +146,12 @@ def test_many_findings_of_a_kind_are_counted(path: Path) -> None:
     assert found[-1].endswith(": 10 more")
 
 
+def test_an_empty_file_is_well(tmp_path: Path) -> None:
+    (tmp_path / "e.db").touch()
+    found = examine(tmp_path / "e.db")
+    assert (found.version, found.clean, found.findings) == (0, True, [])
+
+
 def damage(page: int) -> Callable[[bytearray], None]:
     def change(content: bytearray) -> None:
         content[page * 4096 : page * 4096 + 100] = b"\x55" * 100

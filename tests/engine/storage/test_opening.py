@@ -93,6 +93,17 @@ def test_an_empty_file_is_taken_for_a_new_one(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.parametrize("sql", ["DELETE FROM meta WHERE name = 'clean'", "DELETE FROM meta"])
+def test_a_file_without_its_marks_is_refused(tmp_path: Path, sql: str) -> None:
+    path = tmp_path / "e.db"
+    make(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute(sql)
+    connection.close()
+    with pytest.raises(Corrupt, match="its table meta is not complete"):
+        open_store(path, warmed=False)
+
+
 def test_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotWritable, match="is a folder; name a file"):
         open_store(tmp_path)
