@@ -60,6 +60,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(anyio|trio|msgspec|structlog|pytest)(\..*)?"),
     (r"py:.*", r"(asyncio|collections|contextlib|datetime|enum|functools|logging|os|pathlib|random|ssl)(\..*)?"),
     (r"py:.*", r"(types|typing|typing_extensions|uuid)(\..*)?"),
+    (r"py:.*", r"(list\[)?dict\[str"),  # a string annotation, cut at its comma
     (r"py:.*", r"(AbstractAsyncContextManager|Any|Awaitable|Callable|Iterable|Mapping|Sequence|TypeForm|timedelta)"),
     # Type variables and parameters of signatures.
     (r"py:.*", r"(.*\.)?(P|R|T|U|V|In|C|R_co|T_co|Ts|T\d|C\d|P\.(args|kwargs))"),

@@ -577,7 +577,7 @@ def test_a_send_of_every_form_is_data_too(stock: VirtualObject, shop: Service) -
 
 def test_options_that_a_call_does_not_have_are_refused(shop: Service) -> None:
     ping = shop.handler(wants_context)
-    with pytest.raises(UsageError, match="a call of Shop/wants_context has no option 'key'; there are cancel_on_exit, headers"):
+    with pytest.raises(UsageError, match="Shop/wants_context has no option 'key'; there are cancel_on_exit, headers"):
         ping.call_request(key="apple")  # type: ignore[call-arg]  # that is the point
     with pytest.raises(UsageError, match="has no option 'delay'"):
         ping.call_request(delay=5)  # type: ignore[call-arg]  # that is the point
