@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from perdure.durable.combinators import Case, Failed, Outcome, Succeeded
     from perdure.durable.completion_set import DurableFuturesUnordered
     from perdure.durable.future import Awakeable, CallFuture, DurableFuture
+    from perdure.durable.holding import Patience
     from perdure.durable.serde import Serde, SerdeFactory, serde_for
     from perdure.engine.engine import Engine, open_engine
     from perdure.engine.invocation import EngineInvocation, EngineSignal, SentToEngine
@@ -100,6 +101,7 @@ __all__ = [
     "ObjectContext",
     "Options",
     "Outcome",
+    "Patience",
     "PauseError",
     "PerdureError",
     "ProtocolError",
@@ -138,6 +140,7 @@ _HOMES: Final = {
     "durable.combinators": "Case Failed Outcome Succeeded",
     "durable.completion_set": "DurableFuturesUnordered",
     "durable.future": "Awakeable CallFuture DurableFuture",
+    "durable.holding": "Patience",
     "durable.serde": "Serde SerdeFactory serde_for",
     "engine.engine": "Engine open_engine",
     "engine.invocation": "EngineInvocation EngineSignal SentToEngine",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from perdure.durable.clock import Clock
     from perdure.durable.codec import Codec
+    from perdure.durable.holding import Patience
     from perdure.durable.serde import SerdeFactory
     from perdure.handlers.definitions import Definition
     from perdure.handlers.ed25519 import SignatureBackend
@@ -60,6 +61,7 @@ class Endpoint:
         serde: from annotations to serdes, in place of `serde_for`.
         codec: on top of every serde: encryption, compression.
         clock: where attempts read the time.
+        patience: with branches that keep the turn in a plain await while others are ready.
 
     Raises:
         UsageError: two services have one name, types cannot be written, or a key cannot be read.
@@ -75,9 +77,12 @@ class Endpoint:
         serde: SerdeFactory | None = None,
         codec: Codec | None = None,
         clock: Clock | None = None,
+        patience: Patience | None = None,
     ) -> None:
         self.registry: Registry = Registry(services, serde=serde, codec=codec)
-        self.environment: Environment = Environment(self.registry, middleware=middleware, clock=clock)
+        self.environment: Environment = Environment(
+            self.registry, middleware=middleware, clock=clock, patience=patience
+        )
         identity = (
             IdentityVerifier(identity_keys, verify=ed25519_verifier(signature_backend)) if identity_keys else None
         )

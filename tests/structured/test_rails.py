@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from typing import Any
 
 import anyio
 import pytest
 
-from perdure import UsageError
-from perdure.durable.driver import Driver, End
-from perdure.durable.holding import Patience
+from perdure import Endpoint, Patience, UsageError
+from perdure.durable.driver import End
+from perdure.handlers.environment import Environment
 from perdure.wire.messages import (
     ErrorMessage,
     SignalNotification,
@@ -29,13 +30,8 @@ VOID = Void()
 
 @pytest.fixture
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Impatient(Driver):
-        __slots__ = ()
-
-        def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, **options, patience=Patience(warn_after=0.02, fail_after=0.05))
-
-    monkeypatch.setattr("tests.durable.attempts.Driver", Impatient)
+    impatient = functools.partial(Environment, patience=Patience(warn_after=0.02, fail_after=0.05))
+    monkeypatch.setattr("tests.durable.attempts.Environment", impatient)
 
 
 @pytest.mark.usefixtures("short_patience")
@@ -96,6 +92,12 @@ async def test_a_long_plain_wait_is_nobodys_business_while_no_other_branch_could
 async def test_a_patience_that_makes_no_sense_is_refused(warn: float, fail: float) -> None:
     with pytest.raises(UsageError, match="a warning comes after"):
         Patience(warn, fail)
+
+
+async def test_an_endpoint_says_how_patient_its_attempts_are() -> None:
+    patience = Patience(1, 5)
+    assert Endpoint(patience=patience).environment.patience is patience
+    assert Endpoint().environment.patience == Patience(2, 60)
 
 
 async def test_when_nothing_can_end_the_wait_every_branch_is_named_with_its_line() -> None:
@@ -186,6 +188,26 @@ async def test_one_signal_awaited_by_two_branches_reaches_both() -> None:
         await ticks()
         peer.tells(SignalNotification("go", Value(b'"now"')))
     assert peer.output == '["None","now"]'
+
+
+async def test_a_child_that_swallows_the_end_of_its_attempt_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    async def child(ctx: Any) -> None:
+        try:
+            await ctx.sleep(1)
+        except BaseException:  # noqa: BLE001 - the mistake under test
+            ctx.set("a", 1)
+
+    async def handler(ctx: Any) -> None:
+        async with ctx.open_nursery() as nursery:
+            nursery.start_soon(child, ctx)
+
+    peer = Peer()
+    async with attempt(handler, peer) as running:
+        await peer.hears(SleepCommand)
+        peer.closes()
+        assert await running.ended() is End.SUSPENDED
+    assert "child 'child' swallowed the cancellation" in caplog.text
+    assert "SetStateCommand" not in peer.kinds
 
 
 # --- the await tree ------------------------------------------------------------------------------------------------

@@ -8,7 +8,14 @@ from typing import Any
 import anyio
 import pytest
 
-from perdure import Context, DeadlineExceeded, InvocationCancelled, RunCancelled, TerminalError, UsageError
+from perdure import (
+    Context,
+    DeadlineExceeded,
+    InvocationCancelled,
+    RunCancelled,
+    TerminalError,
+    UsageError,
+)
 from perdure.durable.driver import End
 from perdure.durable.outcome import RUN_CANCELLED
 from perdure.wire.messages import (
@@ -643,3 +650,20 @@ async def test_steps_of_a_failed_gather_go_on() -> None:
         assert proposal.result == Value(b"")
         peer.tells(RunCompletion(2, Value(b"")))
     assert done == ["other"]
+
+
+async def test_a_deadline_that_passed_unheard_is_still_what_the_attempt_suspends_on() -> None:
+    async def slow() -> None:
+        await anyio.sleep_forever()
+
+    async def handler(ctx: Any) -> None:
+        with ctx.move_on_after(4):
+            await ctx.run(slow)
+
+    peer = Peer(SleepCommand(4_000, 1), RunCommand(2, "slow"))  # it passed long ago
+    peer.closes()
+    async with attempt(handler, peer) as running:
+        suspension = await peer.hears(SuspensionMessage)
+        assert await running.ended() is End.SUSPENDED
+    assert set(suspension.waiting_completions) == {1, 2}
+    assert "ProposeRunCompletionMessage" not in peer.kinds

@@ -48,7 +48,7 @@ from perdure.durable.deadlines import Deadlines
 from perdure.durable.end import End
 from perdure.durable.execution import Execution
 from perdure.durable.failures import BROKEN, StepFailed, write_failure
-from perdure.durable.holding import Holding, Patience
+from perdure.durable.holding import PATIENCE, Holding, Patience
 from perdure.durable.host import Host
 from perdure.durable.link import Link
 from perdure.durable.loop import Wakeup, effective_deadline, open_root_scope, raise_cancelled, wakeup
@@ -76,9 +76,9 @@ BREATHE_EVERY: Final = 128
 """Deliveries after which the clock is asked whether `YIELD_EVERY` has passed."""
 
 _PARTS: Final[dict[str, Callable[[Any], object]]] = {
-    "_holding": lambda driver: Holding(driver, driver._patience or Patience()),  # noqa: SLF001 - the driver's own part
     "deadlines": Deadlines,
     "execution": Execution,
+    "holding": Holding,
     "resting": Resting,
     "signals": lambda driver: Signals(driver.machine, driver.turns),
     "spawning": Spawning,
@@ -98,7 +98,6 @@ class Driver:
         on_idle: called when every branch is parked, nothing runs and all output was handed over: only the runtime can
             bring anything about now.
         home: where tasks are started; without it the attempt opens a group of its own.
-        patience: with branches that keep the turn in plain awaits.
 
     Attributes:
         fenced: whether the attempt is over, so that nothing durable happens any more.
@@ -106,6 +105,7 @@ class Driver:
         root: the branch of the handler itself.
         handler_block: the block of the handler itself.
         runs: its closures.
+        patience: with branches that keep the turn in plain awaits.
         delivering: whether a notification is being delivered, so that commands are issued for no branch.
         end: how it ended, once it has.
         failure: the error it failed with, if it did.
@@ -116,9 +116,7 @@ class Driver:
         "_breathe_at",
         "_deadline",
         "_delivered",
-        "_holding",
         "_home",
-        "_patience",
         "_reader",
         "_reading",
         "_unwritable",
@@ -133,12 +131,14 @@ class Driver:
         "failure",
         "fenced",
         "handler_block",
+        "holding",
         "host",
         "late",
         "link",
         "machine",
         "on_idle",
         "over",
+        "patience",
         "resting",
         "root",
         "runs",
@@ -148,7 +148,7 @@ class Driver:
         "turns",
     )
 
-    _holding: Holding
+    holding: Holding
     deadlines: Deadlines
     execution: Execution
     resting: Resting
@@ -165,7 +165,6 @@ class Driver:
         clock: Clock | None = None,
         on_idle: Callable[[], None] | None = None,
         home: anyio.abc.TaskGroup | None = None,
-        patience: Patience | None = None,
     ) -> None:
         self.on_idle: Callable[[], None] | None = on_idle
         self.machine: Invocation = machine
@@ -185,7 +184,7 @@ class Driver:
         self._reading = False
         self.cancellation: Cancellation = Cancellation(machine)
         self.runs: Runs = Runs(machine, self.clock, self)
-        self._patience = patience
+        self.patience: Patience = PATIENCE
         self._delivered = 0
         self._breathe_at = BREATHE_EVERY
         self._yielded_at = 0.0
@@ -395,7 +394,7 @@ class Driver:
         if self.turns.holder is not branch or branch.inside or self.fenced:
             return False
         if len(self.turns.alive) > 1:
-            self._holding.waits()
+            self.holding.waits()
         return self.stopping.alarmed and self.stopping.cancel_natively(branch)
 
     def start_reader(self) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from perdure.durable.branches import DriverBranch
     from perdure.durable.driver import Driver
 
-__all__ = ["Holding", "Patience"]
+__all__ = ["PATIENCE", "Holding", "Patience"]
 
 _log: Final = logging.getLogger("perdure.turns")
 
@@ -48,14 +48,17 @@ class Patience:
             )
 
 
+PATIENCE: Final = Patience()
+"""What an attempt has when nobody says anything else."""
+
+
 class Holding:
     """Watches the turn of one attempt."""
 
-    __slots__ = ("_driver", "_patience", "_watching")
+    __slots__ = ("_driver", "_watching")
 
-    def __init__(self, driver: Driver, patience: Patience) -> None:
+    def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        self._patience = patience
         self._watching = False
 
     def waits(self) -> None:
@@ -67,7 +70,7 @@ class Holding:
             children.start(self._watch)
 
     async def _watch(self) -> None:
-        patience = self._patience
+        patience = self._driver.patience
         try:
             while (held := await self._kept_for(patience.warn_after)) is not None:
                 if not self._somebody_could_go_on():

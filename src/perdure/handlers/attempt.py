@@ -90,6 +90,7 @@ async def run_attempt(bound: BoundHandler[Any], driver: Driver, environment: Env
     handler = bound.handler
     attempt = Attempt(driver, bound.service.name, handler.name)
     token = current_attempt.set(attempt)
+    driver.patience = environment.patience
     environment.running.add(driver)
     if environment.draining:
         await driver.drain()

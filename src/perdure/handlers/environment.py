@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from perdure.durable.clock import Clock, SystemClock
+from perdure.durable.holding import PATIENCE, Patience
 from perdure.handlers.middleware import Middleware
 from perdure.handlers.steps import Steps
 
@@ -28,6 +29,7 @@ class Environment:
         middleware: entered around attempts and steps, the first outermost.
         clock: where attempts read the time.
         app: what the lifespan yielded; it may be set later.
+        patience: with branches that keep the turn in plain awaits.
 
     Attributes:
         home: where attempts start their tasks, while the process keeps a group open for them.
@@ -42,11 +44,13 @@ class Environment:
         middleware: Sequence[Middleware] = (),
         clock: Clock | None = None,
         app: Any = None,
+        patience: Patience | None = None,
     ) -> None:
         self.registry = registry
         self.middleware: tuple[Middleware, ...] = tuple(middleware)
         self.clock: Clock = clock if clock is not None else SystemClock()
         self.app = app
+        self.patience: Patience = patience if patience is not None else PATIENCE
         self.home: anyio.abc.TaskGroup | None = None
         self.draining: bool = False
         self.running: set[Driver] = set()

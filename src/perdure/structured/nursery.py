@@ -19,6 +19,7 @@ from typing import Any, Generic, Self, TypeVar, TypeVarTuple
 from perdure.durable.blocks import Block
 from perdure.durable.branches import DriverBranch, Hears
 from perdure.durable.driver import Driver
+from perdure.durable.end import End
 from perdure.durable.future import DurableFuture
 from perdure.durable.host import stray_error
 from perdure.durable.outcome import RUN_CANCELLED, terminal_of
@@ -37,6 +38,10 @@ T_co = TypeVar("T_co", covariant=True)
 Ts = TypeVarTuple("Ts")
 
 _RETURNED = Void()
+_SWALLOWED = (
+    "child {name!r} swallowed the cancellation of an attempt that is over: let the loop's cancellation through; "
+    "`except BaseException` and a bare `except` must re-raise it"
+)
 
 
 class BranchFuture(DurableFuture[T_co]):
@@ -397,6 +402,8 @@ class Nursery:
     def _ended(self, child: _Child, value: Any, raised: BaseException | None) -> None:
         driver = self._driver
         if driver.fenced:
+            if raised is None and child.branch.told and driver.end is not End.FAILED and driver.late is not None:
+                driver.late(UsageError(_SWALLOWED.format(name=child.future.name)))
             return
         turns = driver.turns
         turns.wake_settled(child.future._end(value, raised))  # noqa: SLF001 - this module's own
