@@ -226,7 +226,7 @@ class Attempts:
 
     def _begin_there(self, session: AttemptSession, remote: Remote, abort: float) -> None:
         destination = remote.destination
-        channel = RemoteChannel(session, remote.endpoint, destination, self._take)
+        channel = RemoteChannel(session, remote.endpoint, destination, self._take, self._host.rested)
         live = LiveAttempt(session, channel, f"{destination.service}/{destination.handler}", abort)
         self._live[session.attempt] = live
         self._watch(live.deadline)

@@ -49,6 +49,7 @@ class Host:
         self.channel: RemoteChannel | None = None
         self.changed = anyio.Event()
         self.violation: str | None = None
+        self.rest = anyio.Event()
 
     @property
     def output(self) -> Any:
@@ -88,7 +89,7 @@ class Host:
             packed=packed,
             bidirectional=bidirectional,
         )
-        channel = self.channel = RemoteChannel(session, endpoint, destination, self.take)
+        channel = self.channel = RemoteChannel(session, endpoint, destination, self.take, self.rest.set)
         broken = await channel.run()
         if self.violation is not None:
             broken = Broken(ErrorMessage(571, self.violation))

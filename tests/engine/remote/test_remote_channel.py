@@ -121,6 +121,19 @@ async def test_what_comes_later_reaches_a_handler_that_runs(packed: bool) -> Non
         assert host.output == Value(b'"approved by bob"')
 
 
+async def test_a_handler_that_only_waits_is_known_to() -> None:
+    async with served(app()) as endpoint, anyio.create_task_group() as tasks:
+        host = Host()
+        tasks.start_soon(host.attempt, endpoint, "Greeter/approve")
+        with anyio.fail_after(20):
+            await host.rest.wait()
+        assert host.channel is not None
+        before = host.channel.resting
+        host.signal(17, b'"bob"')
+        assert (before, host.channel.resting) == (True, False)
+        await host.until(EndMessage)
+
+
 async def test_a_closed_input_makes_a_handler_suspend() -> None:
     async with served(app()) as endpoint:
         host = Host()

@@ -142,6 +142,28 @@ async def test_leaving_the_engine_suspends_what_runs_elsewhere() -> None:
     assert len(engine.core.attempts) == 0
 
 
+async def test_handlers_elsewhere_that_only_wait_make_room_for_others() -> None:
+    waiting = Service("Waiting")
+
+    @waiting.handler
+    async def wait(ctx: Context) -> str:
+        return await ctx.awakeable(str)
+
+    @waiting.handler
+    async def hello(ctx: Context) -> str:
+        del ctx
+        return "hello"
+
+    async with (
+        serving(perdure.Endpoint(waiting)) as server,
+        perdure.open_engine(":memory:", perdure.Endpoint(near), limit=1) as engine,
+    ):
+        await engine.core.remote.register(engine.core, f"http://127.0.0.1:{server.port}")
+        await engine.send(wait)
+        with anyio.fail_after(20):
+            assert await engine.call(hello) == "hello"
+
+
 async def admin(engine: perdure.Engine, method: str, path: str, body: Any = None) -> Answered:
     data = b"" if body is None else msgspec.json.encode(body)
     return await ask(Admin(engine, "http://127.0.0.1:8080"), method, path, data)  # type: ignore[arg-type]  # any application

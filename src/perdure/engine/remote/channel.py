@@ -24,7 +24,7 @@ from perdure.exceptions import PROTOCOL_VIOLATION, ProtocolError, UsageError
 from perdure.wire import packed
 from perdure.wire.decoder import Decoder
 from perdure.wire.frames import encode_frames
-from perdure.wire.messages import EndMessage, ErrorMessage, Message, SuspensionMessage
+from perdure.wire.messages import AwaitingOnMessage, EndMessage, ErrorMessage, Message, SuspensionMessage
 from perdure.wire.packed import PackedDecoder, encode_packed
 from perdure.wire.versions import ProtocolVersion
 
@@ -115,14 +115,14 @@ class RemoteChannel:
         endpoint: where the handler is.
         destination: which handler, and in which words.
         take: called with whatever the handler sends, in order.
+        rested: called when the handler says that it only waits.
 
     Attributes:
         session: the engine's side of it.
         driver: `None`: the handler runs elsewhere.
         gone: whether the engine has left the attempt.
-        resting: `False`: nobody knows whether a handler elsewhere only waits.
         quiet: `False`: something may come at any time.
-        between_tries: `False`, likewise.
+        between_tries: `False`: nobody knows.
     """
 
     __slots__ = (
@@ -130,13 +130,14 @@ class RemoteChannel:
         "_credited",
         "_destination",
         "_endpoint",
+        "_idle",
+        "_rested",
         "_scope",
         "_take",
         "between_tries",
         "driver",
         "gone",
         "quiet",
-        "resting",
         "session",
     )
 
@@ -146,16 +147,18 @@ class RemoteChannel:
         endpoint: _Endpoint,
         destination: Destination,
         take: Callable[[AttemptSession, Sequence[Message]], None],
+        rested: Callable[[], None],
     ) -> None:
         self.session: AttemptSession = session
         self.driver: Driver | None = None
         self.gone: bool = False
-        self.resting: bool = False
         self.quiet: bool = False
         self.between_tries: bool = False
         self._endpoint = endpoint
         self._destination = destination
         self._take = take
+        self._rested = rested
+        self._idle = False
         self._scope = anyio.CancelScope()
         self._arrived: anyio.Event | None = None
         self._credited: anyio.Event | None = None
@@ -176,6 +179,11 @@ class RemoteChannel:
         self.gone = True
         self.session.stop()
         self._scope.cancel()
+
+    @property
+    def resting(self) -> bool:
+        """Whether the handler said last that it only waits for the engine (version 7), and was sent nothing since."""
+        return self._idle and not self.session.has_output
 
     # --- the attempt -----------------------------------------------------------------------------------------------
 
@@ -253,6 +261,7 @@ class RemoteChannel:
         session = self.session
         while True:
             while session.has_output:
+                self._idle = False
                 await exchange.send(self._encode(session.messages_to_send()))
             if session.input_closed:
                 return
@@ -298,8 +307,12 @@ class RemoteChannel:
             del messages[last:]
         if messages:
             self._take(self.session, messages)
+            hint = messages[-1]
+            self._idle = isinstance(hint, AwaitingOnMessage) and not hint.executing_side_effects
         if fault is not None:
             raise fault
+        if self.resting:
+            self._rested()
 
     def _refusal(self, head: Head) -> Broken | None:
         """What the beginning of an answer means when it is not the one that was asked for."""
