@@ -183,7 +183,13 @@ class Engine:
         services = offered(self._registry)
         manifest = encode(self._registry.manifest(ProtocolMode.BIDI_STREAM), MAX_VERSION)
         clock = EngineClock(self._source, store.mark / 1000)
-        environment = Environment(self._registry, middleware=endpoint.environment.middleware, clock=clock, app=app)
+        environment = Environment(
+            self._registry,
+            middleware=endpoint.environment.middleware,
+            clock=clock,
+            app=app,
+            patience=endpoint.environment.patience,
+        )
         environment.home = home
         core = Core(store, environment, clock, home, limit=self._limit, failed=self._failed)
         stack.push_async_callback(core.remote.aclose)
