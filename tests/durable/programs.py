@@ -377,12 +377,16 @@ class Interpreter:
     async def nest(self, nest: Nest) -> None:
         async with self.ctx.open_nursery(contain=nest.contain) as nursery:
             self.scopes.append(nursery.cancel_scope)
+            children: list[DurableFuture[Any]] = []  # who may wait for whom is not left to chance: that can deadlock
             for child in nest.children:
                 if nest.early:
                     self.note("start", await nursery.start(self.early_child, child))
                 else:
-                    self.futures.append(nursery.start_soon(self.child, child))
+                    children.append(nursery.start_soon(self.child, child))
             await self.block(nest.body)
+            if nest.contain and children:
+                self.note("children", await self.ctx.settle(*children))
+                self.note("first", await self.ctx.first(*children, self.ctx.sleep(0)))
         self.note("nested")
 
     async def child(self, block: Block) -> str:
