@@ -263,6 +263,7 @@ def find_target(draft: Draft, target: Target) -> InvocationEntity | None:
 
 def attach(draft: Draft, event: Attach) -> None:
     """Wait for the result of an invocation that exists."""
+    draft.urgent = True
     entity = find_target(draft, event.target)
     if entity is None:
         draft.reply(event.waiter, _NOT_FOUND)
@@ -272,6 +273,7 @@ def attach(draft: Draft, event: Attach) -> None:
 
 def get_output(draft: Draft, event: GetOutput) -> None:
     """Look at the result of an invocation."""
+    draft.urgent = True
     entity = find_target(draft, event.target)
     if entity is None:
         draft.reply(event.waiter, _NOT_FOUND)

@@ -41,12 +41,13 @@ class Residents(Fold):
         room: how many invocations, and how many keys, are kept although nothing needs them.
     """
 
-    __slots__ = ("_committed", "_dropped", "_entries", "_reader", "_room", "_touched", "_touched_states")
+    __slots__ = ("_committed", "_dropped", "_entries", "_full", "_reader", "_room", "_touched", "_touched_states")
 
     def __init__(self, reader: Reader, *, room: int = ROOM) -> None:
         super().__init__(reader.counters())
         self._reader: Reader = reader
         self._room: int = room
+        self._full: int = room  # more than that, and what nothing needs is dropped
         self._committed: int = 0
         # The batch that holds the last row about each entity; what is not named is committed.
         self._touched: dict[int, int] = {}
@@ -132,8 +133,10 @@ class Residents(Fold):
         for name in [name for name, last in self._touched_states.items() if last <= batch]:
             del self._touched_states[name]
             self._release(*name)
-        if len(self._invocations) > self._room:
+        if len(self._invocations) > self._full or len(self._keys) > self._full:
             self._evict()
+            left = max(len(self._invocations), len(self._keys))
+            self._full = max(self._room, 2 * left)  # what is pinned is not looked at again at each commit
 
     def _release(self, kind: str, subject: Any) -> None:
         """The reader knows this now as well as memory does."""
