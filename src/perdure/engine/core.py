@@ -197,7 +197,7 @@ class Core:
 
     def _calm(self) -> None:
         """Something came to an end: perhaps nothing is left to be done."""
-        if self.pump.idle and self._idle is not None:
+        if self._idle is not None and self.pump.idle:
             self._idle.set()
         if self._moved is not None:
             self._moved.poke()

@@ -68,7 +68,19 @@ class InProcessChannel:
         gone: whether the engine has left the attempt.
     """
 
-    __slots__ = ("_arrived", "_credited", "_idle", "_rested", "_take", "_told", "clock", "driver", "gone", "session")
+    __slots__ = (
+        "_arrived",
+        "_credited",
+        "_event",
+        "_idle",
+        "_rested",
+        "_take",
+        "_told",
+        "clock",
+        "driver",
+        "gone",
+        "session",
+    )
 
     def __init__(
         self,
@@ -83,6 +95,8 @@ class InProcessChannel:
         self.gone: bool = False
         self._take = take
         self._rested = rested
+        # The loop's own kind of event, looked up once: a step waits for one.
+        self._event: type[anyio.Event] = type(anyio.Event())
         self._arrived: anyio.Event | None = None
         self._credited: anyio.Event | None = None
         self._told = False
@@ -103,7 +117,7 @@ class InProcessChannel:
                 self._told = True
                 self._idle = False
                 return None
-            arrived = self._arrived = anyio.Event()
+            arrived = self._arrived = self._event()
             await arrived.wait()
 
     async def send(self, messages: Sequence[Message]) -> None:
