@@ -25,6 +25,7 @@ KINDS = {offered.name: offered.kind for offered in SERVICES}
 CANCELLED = m.Failure(409, "cancelled")
 KILLED = m.Failure(409, "killed")
 VOID = m.Void()
+NO_OUTPUT = m.ErrorMessage(571, "the handler's endpoint broke the protocol: it ended without an output")
 
 
 def snake(value: object) -> str:
@@ -309,7 +310,7 @@ class Model:
             if outputs:
                 self.end(one, outputs[0].result, stop=False)
             else:
-                self.fail(one, m.ErrorMessage(571, ""), stop=True)
+                self.fail(one, NO_OUTPUT, stop=True)
         elif isinstance(message, m.SuspensionMessage):
             point = message.awaiting_on
             assert point is not None

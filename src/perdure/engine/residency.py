@@ -135,8 +135,8 @@ class Residents(Fold):
             self._release(*name)
         if len(self._invocations) > self._full or len(self._keys) > self._full:
             self._evict()
-            left = max(len(self._invocations), len(self._keys))
-            self._full = max(self._room, 2 * left)  # what is pinned is not looked at again at each commit
+            remaining = max(len(self._invocations), len(self._keys))
+            self._full = max(self._room, 2 * remaining)  # what is pinned is not looked at again at each commit
 
     def _release(self, kind: str, subject: Any) -> None:
         """The reader knows this now as well as memory does."""
