@@ -75,6 +75,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="how long steps may go on after SIGTERM (10)",
     )
+    parser.add_argument(
+        "--identity-key",
+        metavar="FILE",
+        help="PEM file with the ed25519 key that signs requests to endpoints in other processes",
+    )
     parser.add_argument("--log-level", choices=LEVELS, default="info", help="what is logged to stderr (%(default)s)")
     parser.add_argument(
         "--reload", action="store_true", help="start anew when a Python file below the current folder changes"
@@ -166,7 +171,8 @@ async def _engine(
     from perdure.server import serve  # noqa: PLC0415 - as above
 
     server = partial(serve, host=arguments.host, shutdown=closed.wait, drain_timeout=_LEAVE_SECONDS)
-    async with open_engine(arguments.db, endpoint, grace=arguments.drain_timeout) as engine:
+    options = {"grace": arguments.drain_timeout, "identity_key": arguments.identity_key}
+    async with open_engine(arguments.db, endpoint, **options) as engine:
         ingress: list[str] = await servers.start(partial(server, Ingress(engine), port=arguments.port))
         admin: list[str] = await servers.start(partial(server, Admin(engine, ingress[0]), port=arguments.admin_port))
         print(

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from perdure.engine.clock import EngineClock
     from perdure.engine.events import Event, Offered
     from perdure.engine.outputs import Answer
+    from perdure.engine.remote.identity import RequestSigner
     from perdure.engine.rows import Row
     from perdure.engine.storage import Store
     from perdure.engine.view import Decision
@@ -80,6 +81,7 @@ class Core:
         home: where attempts run.
         limit: how many attempts run at once.
         failed: called once, when the engine cannot go on.
+        signer: signs requests to endpoints in other processes.
 
     Attributes:
         attempts: those that run.
@@ -99,6 +101,7 @@ class Core:
         *,
         limit: int,
         failed: Callable[[], None],
+        signer: RequestSigner | None = None,
     ) -> None:
         self._store = store
         self.view: Residents = Residents(store.reader)
@@ -115,7 +118,7 @@ class Core:
             lazy=self._lazy,
             fail=self.fail,
         )
-        self.remote: RemoteDeployments = RemoteDeployments(home)
+        self.remote: RemoteDeployments = RemoteDeployments(home, signer)
         self.attempts: Attempts = Attempts(self, home, environment, clock, limit=limit)
         self.failure: EngineFailed | None = None
         self.closing: bool = False

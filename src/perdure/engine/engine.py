@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from perdure.asgi import Endpoint
+    from perdure.engine.remote.identity import RequestSigner
     from perdure.handlers.calls import Callee, CallOptions, Receiver, Request, SendOptions
 
 __all__ = ["Engine", "open_engine"]
@@ -61,6 +62,12 @@ _INTERNAL: Final = 500
 _RANDOM_BYTES: Final = 10
 
 
+def _signer(path: str | os.PathLike[str]) -> RequestSigner:
+    from perdure.engine.remote.identity import RequestSigner  # noqa: PLC0415 - few need it
+
+    return RequestSigner.from_pem(path)
+
+
 def open_engine(
     path: str | os.PathLike[str],
     endpoint: Endpoint,
@@ -68,6 +75,7 @@ def open_engine(
     clock: Clock | None = None,
     limit: int = 1000,
     grace: float = 10.0,
+    identity_key: str | os.PathLike[str] | None = None,
 ) -> Engine:
     """Return an engine on a database file; enter it with `async with`.
 
@@ -77,11 +85,12 @@ def open_engine(
         clock: where it reads the time; `perdure.testing.VirtualClock` in tests.
         limit: how many attempts run at once; others wait for a place.
         grace: seconds that attempts have to suspend when the block is left; what runs longer is cancelled.
+        identity_key: a PEM file (PKCS#8) with the ed25519 key that signs requests to endpoints in other processes.
 
     Raises:
-        UsageError: the limit or the grace makes no sense.
+        UsageError: the limit or the grace makes no sense, or the key cannot be read.
     """
-    return Engine(path, endpoint, clock=clock, limit=limit, grace=grace)
+    return Engine(path, endpoint, clock=clock, limit=limit, grace=grace, identity_key=identity_key)
 
 
 class Engine:
@@ -95,6 +104,7 @@ class Engine:
         clock: Clock | None = None,
         limit: int = 1000,
         grace: float = 10.0,
+        identity_key: str | os.PathLike[str] | None = None,
     ) -> None:
         if limit < 1:
             raise UsageError(f"an engine runs at least one attempt at a time, not {limit!r}")
@@ -105,6 +115,7 @@ class Engine:
         self._source: Clock = clock if clock is not None else SystemClock()
         self._limit = limit
         self._grace = grace
+        self._signer: RequestSigner | None = None if identity_key is None else _signer(identity_key)
         self._core: Core | None = None
         self._tasks: anyio.abc.TaskGroup | None = None
         self._leave: anyio.Event | None = None
@@ -191,7 +202,7 @@ class Engine:
             patience=endpoint.environment.patience,
         )
         environment.home = home
-        core = Core(store, environment, clock, home, limit=self._limit, failed=self._failed)
+        core = Core(store, environment, clock, home, limit=self._limit, failed=self._failed, signer=self._signer)
         stack.push_async_callback(core.remote.aclose)
         store.start(committed=core.committed, retrying=core.retrying, failed=core.fail)
         core.begin(services, manifest, unclean=store.unclean)

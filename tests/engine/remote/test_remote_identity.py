@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import anyio
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -19,6 +20,7 @@ from perdure.exceptions import UsageError
 from perdure.wire.identity import format_public_key, parse_public_key
 from perdure.wire.messages import Value
 from tests.engine.remote.hosting import Host, served
+from tests.server.serving import serving
 
 pytestmark = pytest.mark.anyio
 
@@ -51,6 +53,15 @@ async def test_an_endpoint_that_wants_signatures_accepts_those_of_the_engine(tmp
     async with served(app, signer=signer) as endpoint:
         await discover(endpoint)
         assert await Host(key="a b").finish(endpoint, "Counter/name") == Value(b'"a b"')
+
+
+async def test_an_engine_with_a_key_signs_all_that_it_asks(tmp_path: Path) -> None:
+    key = pem(tmp_path)
+    app = perdure.Endpoint(counter, identity_keys=[RequestSigner.from_pem(key).public_key])
+    async with serving(app) as server, perdure.open_engine(":memory:", perdure.Endpoint(), identity_key=key) as engine:
+        await engine.core.remote.register(engine.core, f"http://127.0.0.1:{server.port}")
+        with anyio.fail_after(20):
+            assert await engine.call(name, key="a b") == "a b"
 
 
 async def test_an_endpoint_that_wants_signatures_refuses_requests_without(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -46,7 +47,7 @@ class RequestSigner:
         )
 
     @classmethod
-    def from_pem(cls, path: str | Path) -> RequestSigner:
+    def from_pem(cls, path: str | os.PathLike[str]) -> RequestSigner:
         """Read the key from a PKCS#8 PEM file, as `openssl genpkey -algorithm ed25519` writes it.
 
         Raises:
