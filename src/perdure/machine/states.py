@@ -43,8 +43,6 @@ __all__ = ["INPUT", "TRANSITIONS", "Event", "State", "next_state"]
 class State(enum.Enum):
     """Where an attempt is."""
 
-    __hash__ = object.__hash__  # that of Enum is written in Python, and every move looks up two members
-
     AWAITING_START = "awaiting start"
     AWAITING_ENTRIES = "awaiting entries"
     REPLAYING = "replaying"
@@ -57,8 +55,6 @@ class State(enum.Enum):
 
 class Event(enum.Enum):
     """What moves an attempt."""
-
-    __hash__ = object.__hash__  # as above
 
     START = "start"  # in: the start message
     ENTRY = "entry"  # in: a journal entry, more to come
