@@ -64,8 +64,6 @@ from tests.exploration.programs import (
 
 __all__ = ["Program", "told"]
 
-SHIELDED = True
-
 
 class Program:
     """A program as something to explore, attempt after attempt."""
@@ -242,9 +240,8 @@ class _Branch:
         ctx = self.ctx
         match statement:
             case Tick(times):
-                with anyio.CancelScope(shield=SHIELDED and bool(self.around)):
-                    for _ in range(times):
-                        await anyio.lowlevel.checkpoint()
+                for _ in range(times):
+                    await anyio.lowlevel.checkpoint()
             case Cancel(up):
                 if self.around:
                     self.around[::-1][up % len(self.around)][1].cancel()

@@ -17,6 +17,7 @@ from examples.encrypted import add as add_finding
 from examples.encrypted import app as encrypted_app
 from examples.fan_out import crawl
 from examples.greeter import greet
+from examples.lambda_durable import remind
 from examples.logging_example import bake
 from examples.periodic import Plan, latest, look, start, stop
 from examples.signup import click, progress
@@ -53,6 +54,7 @@ CASES: list[tuple[Handler[Any], Any, Mapping[str, Any]]] = [
     (crawl, "/shop", {}),
     (greet, "Ada", {}),
     (bake, "bread", {"same_result": True}),
+    (remind, "ada@example.org", {"same_result": True}),
     (start, Plan("nowhere", 60), {"key": "file", "same_result": True}),
     (stop, None, {"key": "file", "same_result": True}),
     (look, 1, {"key": "file", "state": {"plan": Plan("nowhere", 60), "series": 1}, "same_result": True}),

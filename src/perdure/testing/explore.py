@@ -341,9 +341,9 @@ class Explorer(Generic[R]):
 
     def _error(self, fault: Fault, schedule: Schedule, played: Play) -> ExplorationError:
         again = self._line.format(f"schedule={str(schedule)!r}")
-        where = f" {fault.where}" if fault.where else ""
+        where = f", {fault.where}" if fault.where else ""
         lines = [
-            f"{self._subject.bound.handler.path} {_told(fault)}{where}.",
+            f"{self._subject.bound.handler.path} does not bear this{where}: {fault}",
             f"Play it again: {again}",
             "What happens:",
             *_shortened(played.world.log),
@@ -356,10 +356,6 @@ def _shortened(log: list[str]) -> list[str]:
         return log
     half = _MOST_LINES // 2
     return [*log[:half], f"      ... {len(log) - 2 * half} more lines ...", *log[-half:]]
-
-
-def _told(fault: Fault) -> str:
-    return f"does not bear this: {fault}"
 
 
 def _outside_of_loops() -> None:
