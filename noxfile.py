@@ -99,6 +99,15 @@ def storage(session: nox.Session) -> None:
 
 
 @nox.session
+def lifecycle(session: nox.Session) -> None:
+    """What the engine decides, against its naive model: 50,000 histories, and all mutants; takes an hour."""
+    session.install(".", *groups("test"))
+    tests = ["tests/engine/test_lifecycle_model.py", "tests/engine/test_lifecycle_mutants.py"]
+    environment = {"PERDURE_EXAMPLES": "50000"}
+    session.run("pytest", "-o", "timeout=0", *tests, *report(session), *session.posargs, env=environment)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """The documentation: it builds without a warning and without network, and its code runs."""
     session.install(".", *groups("docs", "test"))

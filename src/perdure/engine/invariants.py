@@ -48,7 +48,7 @@ def _broken(residents: Residents, reader: Reader, numbers: list[int], timers: li
         journal = reader.entries(entity.number, 0, _ALL)
         yield from _journal(entity, journal)
         yield from _completions(entity, journal)
-        yield from _place(entity, residents.live(entity.number), fresh)
+        yield from _place(entity, residents.live(entity.number))
         yield from _suspension(entity)
         yield from _pin(entity)
         yield from _calls(entity, entities, fresh)
@@ -114,7 +114,7 @@ def _completions(entity: InvocationEntity, journal: Iterable[m.Message]) -> Iter
             answered.add(id)
 
 
-def _place(entity: InvocationEntity, live: LiveEntity | None, fresh: Residents) -> Iterator[str]:
+def _place(entity: InvocationEntity, live: LiveEntity | None) -> Iterator[str]:
     """I4: a live invocation is in exactly one place."""
     phase = Phase.IDLE if live is None else live.phase
     if entity.status is Status.INVOKED:
@@ -122,10 +122,8 @@ def _place(entity: InvocationEntity, live: LiveEntity | None, fresh: Residents) 
             yield f"I4: nobody attends to invocation {entity.number}, which is in work"
     elif phase is not Phase.IDLE:
         yield f"I4: invocation {entity.number} is {entity.status.name} and {phase.name} at once"
-    if phase is Phase.READY and live is not None and entity.status is Status.INVOKED:
-        del fresh  # what it waits for is known to memory alone
-        if live.attempt:
-            yield f"I4: invocation {entity.number} is to start, and has an attempt"
+    if phase is Phase.READY and live is not None and live.attempt:
+        yield f"I4: invocation {entity.number} is to start, and has an attempt"
 
 
 def _suspension(entity: InvocationEntity) -> Iterator[str]:
