@@ -13,6 +13,7 @@ from perdure import Endpoint, Patience, UsageError
 from perdure.durable.driver import End
 from perdure.handlers.environment import Environment
 from perdure.wire.messages import (
+    AwaitingOnMessage,
     ErrorMessage,
     SignalNotification,
     SleepCommand,
@@ -251,3 +252,25 @@ async def test_a_wait_that_needs_another_branch_is_in_no_tree() -> None:
     assert tree is not None
     # The timer of the body alone settles nothing: it would wake the invocation for no progress.
     assert (tree.waiting_completions, tree.nested_futures) == ((2,), ())
+
+
+async def test_a_runtime_of_version_7_is_told_once_what_many_branches_wait_for() -> None:
+    async def child(ctx: Any, seconds: float) -> None:
+        await ctx.sleep(seconds)
+
+    async def handler(ctx: Any) -> None:
+        async with ctx.open_nursery() as nursery:
+            for seconds in (1, 2, 3):
+                nursery.start_soon(child, ctx, seconds)
+
+    peer = Peer()
+    async with attempt(handler, peer, version=V7):
+        hint = await peer.hears(AwaitingOnMessage)
+        assert hint.awaiting_on is not None
+        assert hint.awaiting_on.waiting_completions == (1, 2, 3)
+        peer.tells(SleepCompletion(2, VOID))
+        hint = await peer.hears(AwaitingOnMessage)
+        assert hint.awaiting_on is not None
+        assert hint.awaiting_on.waiting_completions == (1, 3)
+        peer.tells(SleepCompletion(1, VOID), SleepCompletion(3, VOID))
+    assert peer.kinds.count("AwaitingOnMessage") == 2

@@ -190,7 +190,7 @@ class _Run:
             await driver.finish()
         except (Exception, InvocationCancelled, BaseExceptionGroup) as error:
             if not driver.fenced and (isinstance(error, InvocationCancelled) or terminal_of(error) is not None):
-                await driver.finish(stop=True)
+                await driver.finish(stop=True)  # noqa: ASYNC120 - durable: what cancels it has fenced the attempt before
             raise
         return result
 

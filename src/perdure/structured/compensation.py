@@ -130,8 +130,8 @@ class Compensations:
         try:
             if undo:
                 block.shield = True
-                await self._stop_steps(block)
-                failures = await self._undo()
+                await self._stop_steps(block)  # noqa: ASYNC102 - durable, and shielded from every durable cancellation
+                failures = await self._undo()  # noqa: ASYNC102 - as above
         finally:
             self._block, self._left = None, True
             driver.stopping.leave(block, stop=undo)

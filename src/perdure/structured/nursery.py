@@ -136,7 +136,7 @@ class _Child:
         del self.fn, self.args
         try:
             value = await (fn(*args) if self.status is None else fn(*args, task_status=self.status))
-        except BaseException as error:
+        except BaseException as error:  # noqa: ASYNC103 - a cancelled child ends here; what nobody meant goes on
             if not self.nursery._failed(self, error):  # noqa: SLF001 - as above
                 raise
         else:
@@ -207,9 +207,9 @@ class Nursery:
         try:
             if driver.fenced:
                 if error is None:
-                    await driver.unwind()
+                    await driver.unwind()  # noqa: ASYNC102 - it raises the loop's cancellation
                 return False
-            bare = await self._join(host, block, error)
+            bare = await self._join(host, block, error)  # noqa: ASYNC102 - durable: native scopes do not reach it
             forgotten = driver.runs.unobserved_failures(block)
             block.runs.clear()
         finally:
@@ -217,7 +217,7 @@ class Nursery:
             if driver.fenced:
                 await driver.spawning.gone([child.branch for child in self._children])  # noqa: ASYNC102 - it is shielded
             driver.stopping.leave(block)
-        return await self._result(host, block, error, bare, forgotten)
+        return await self._result(host, block, error, bare, forgotten)  # noqa: ASYNC102 - as above
 
     async def _join(self, host: DriverBranch, block: Block, error: BaseException | None) -> InvocationCancelled | None:
         """Wait for every child and for every step of the block; returns the cancellation of the invocation, if told."""
