@@ -26,6 +26,7 @@ from perdure.aws_lambda import (
     FunctionError,
     Invocation,
     LambdaEvent,
+    LambdaService,
     MetadataPrelude,
     Next,
     PushedResponse,
@@ -33,7 +34,6 @@ from perdure.aws_lambda import (
     ResponseStream,
     RuntimeApiClient,
     RuntimeApiError,
-    Service,
     StreamingResponse,
     current_context,
     run,
@@ -408,7 +408,7 @@ async def test_a_missing_variable_is_an_init_error(monkeypatch: pytest.MonkeyPat
     await fails_to_start(echo, UsageError, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
 
 
-class Pool(Service):
+class Pool(LambdaService):
     def __init__(self, fail: bool = False) -> None:
         self.fail = fail
         self.log: list[str] = []

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import perdure
+import perdure.aws_lambda
 import perdure.aws_lambda.events
 import perdure.aws_lambda.extensions
 import perdure.aws_lambda.http
@@ -33,6 +34,7 @@ def documented() -> set[str]:
         perdure,
         perdure.testing,
         perdure.instrumentation,
+        perdure.aws_lambda,
         perdure.aws_lambda.events,
         perdure.aws_lambda.extensions,
         perdure.aws_lambda.http,

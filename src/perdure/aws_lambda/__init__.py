@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         current_context,
     )
     from perdure.aws_lambda.diagnostics import Diagnostic, StackFrame, diagnose
+    from perdure.aws_lambda.durable import EndpointService
     from perdure.aws_lambda.failures import ConnectionLostError, FunctionError, PayloadError, RuntimeApiError
     from perdure.aws_lambda.invocation import Invocation, LambdaEvent
     from perdure.aws_lambda.records import JsonFormatter, LambdaFilter, LambdaProcessor, configure_logging
@@ -35,8 +36,9 @@ if TYPE_CHECKING:
         StreamingResponse,
     )
     from perdure.aws_lambda.runtime import main, run
-    from perdure.aws_lambda.runtime_api import Outcome, RuntimeApiClient
-    from perdure.aws_lambda.service import Layer, Next, Service
+    from perdure.aws_lambda.runtime_api import InvalidInvocationError, Outcome, RuntimeApiClient
+    from perdure.aws_lambda.service import LambdaService, Layer, Next
+    from perdure.aws_lambda.shutdown import ShutdownHook
     from perdure.aws_lambda.snapshots import SnapshotHookError, register_snapshot_resource
 
 __all__ = [
@@ -46,15 +48,18 @@ __all__ = [
     "CognitoIdentity",
     "ConnectionLostError",
     "Diagnostic",
+    "EndpointService",
     "FunctionConfig",
     "FunctionError",
     "Handler",
+    "InvalidInvocationError",
     "Invocation",
     "JsonFormatter",
     "LambdaContext",
     "LambdaEvent",
     "LambdaFilter",
     "LambdaProcessor",
+    "LambdaService",
     "Layer",
     "MetadataPrelude",
     "Next",
@@ -65,7 +70,7 @@ __all__ = [
     "ResponseStream",
     "RuntimeApiClient",
     "RuntimeApiError",
-    "Service",
+    "ShutdownHook",
     "SnapshotHookError",
     "StackFrame",
     "StreamingResponse",
@@ -84,13 +89,15 @@ _HOMES: Final = {
     "configuration": "FunctionConfig",
     "context": "ClientApplication ClientContext CognitoIdentity LambdaContext current_context",
     "diagnostics": "Diagnostic StackFrame diagnose",
+    "durable": "EndpointService",
     "failures": "ConnectionLostError FunctionError PayloadError RuntimeApiError",
     "invocation": "Invocation LambdaEvent",
     "records": "JsonFormatter LambdaFilter LambdaProcessor configure_logging",
     "response": "BufferedResponse MetadataPrelude PushedResponse Response ResponseStream StreamingResponse",
     "runtime": "main run",
-    "runtime_api": "Outcome RuntimeApiClient",
-    "service": "Layer Next Service",
+    "runtime_api": "InvalidInvocationError Outcome RuntimeApiClient",
+    "service": "Layer LambdaService Next",
+    "shutdown": "ShutdownHook",
     "snapshots": "SnapshotHookError register_snapshot_resource",
 }
 _HOME_OF: Final = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names.split()}

@@ -23,7 +23,7 @@ from perdure.aws_lambda.response import (
     Response,
     StreamingResponse,
 )
-from perdure.aws_lambda.service import Service
+from perdure.aws_lambda.service import LambdaService
 from perdure.durable.annotations import evaluate, function_of
 from perdure.exceptions import UsageError
 
@@ -52,7 +52,7 @@ class _Shape(msgspec.Struct, frozen=True):
     payload: Any
 
 
-class FunctionService(Service):
+class FunctionService(LambdaService):
     """A handler function as a service.
 
     Args:
@@ -118,7 +118,7 @@ class FunctionService(Service):
             ) from exc
 
 
-def service_fn(handler: Handler | Service, *, threads: int = 1) -> Service:
+def service_fn(handler: Handler | LambdaService, *, threads: int = 1) -> LambdaService:
     """Make a service of a handler; a service is returned as it is.
 
     Args:
@@ -128,7 +128,7 @@ def service_fn(handler: Handler | Service, *, threads: int = 1) -> Service:
     Raises:
         UsageError: it is none.
     """
-    return handler if isinstance(handler, Service) else FunctionService(handler, threads=threads)
+    return handler if isinstance(handler, LambdaService) else FunctionService(handler, threads=threads)
 
 
 def _shape_of(handler: Handler, name: str) -> _Shape:

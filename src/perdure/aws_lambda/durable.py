@@ -24,7 +24,7 @@ import msgspec
 from perdure.aws_lambda.failures import PayloadError
 from perdure.aws_lambda.invocation import Invocation
 from perdure.aws_lambda.response import BufferedResponse
-from perdure.aws_lambda.service import Service
+from perdure.aws_lambda.service import LambdaService
 from perdure.exceptions import UsageError
 from perdure.wire.manifest import LambdaCompression, ProtocolMode
 
@@ -59,7 +59,7 @@ class _Event(msgspec.Struct, frozen=True, rename="camel"):
 _decode: Final = msgspec.json.Decoder(_Event).decode
 
 
-class EndpointService(Service):
+class EndpointService(LambdaService):
     """An endpoint as a service of the runtime.
 
     Args:

@@ -30,7 +30,7 @@ from perdure.aws_lambda.loading import load_handler
 from perdure.aws_lambda.poller import Poller
 from perdure.aws_lambda.records import configure_logging
 from perdure.aws_lambda.runtime_api import RuntimeApiClient
-from perdure.aws_lambda.service import Layer, Service, layered
+from perdure.aws_lambda.service import LambdaService, Layer, layered
 from perdure.exceptions import PerdureError, UsageError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ DEADLINE_MARGIN_SECONDS: Final = 0.1
 
 
 async def run(
-    handler: Handler | Service | Endpoint | str,
+    handler: Handler | LambdaService | Endpoint | str,
     *,
     layers: Sequence[Layer] = (),
     on_shutdown: ShutdownHook | None = None,
@@ -128,14 +128,14 @@ def _limit(concurrency: int | None) -> int:
     return concurrency
 
 
-def _service(handler: Handler | Service | Endpoint | str, limit: int) -> Service:
+def _service(handler: Handler | LambdaService | Endpoint | str, limit: int) -> LambdaService:
     found: Any = load_handler(handler) if isinstance(handler, str) else handler
     asgi = sys.modules.get("perdure.asgi")  # where it was not imported there is no endpoint
     if asgi is not None and isinstance(found, asgi.Endpoint):
         from perdure.aws_lambda.durable import EndpointService  # noqa: PLC0415 - few functions need it
 
         return EndpointService(found)
-    service: Service = service_fn(found, threads=limit)
+    service: LambdaService = service_fn(found, threads=limit)
     return service
 
 
@@ -148,7 +148,7 @@ async def _report_init_error(client: RuntimeApiClient, error: BaseException) -> 
 
 
 def main(
-    handler: Handler | Service | Endpoint | str | None = None,
+    handler: Handler | LambdaService | Endpoint | str | None = None,
     *,
     backend: Literal["asyncio", "trio"] = "asyncio",
     layers: Sequence[Layer] = (),

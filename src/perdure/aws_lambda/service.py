@@ -10,7 +10,7 @@ from typing import TypeAlias
 from perdure.aws_lambda.invocation import Invocation
 from perdure.aws_lambda.response import Response
 
-__all__ = ["Layer", "Next", "Service", "layered"]
+__all__ = ["LambdaService", "Layer", "Next", "layered"]
 
 Next: TypeAlias = Callable[[Invocation], Awaitable[Response]]
 """Answers an invocation: a service, or a layer around one."""
@@ -29,7 +29,7 @@ def timed(inner: Next) -> Next:
 """
 
 
-class Service(ABC):
+class LambdaService(ABC):
     """Answers invocations on bytes. Functions are made into one; HTTP applications and durable endpoints are ones."""
 
     @abstractmethod
@@ -47,10 +47,10 @@ class Service(ABC):
     @property
     def needs_shutdown(self) -> bool:
         """Whether the end of the sandbox matters to it; the platform is asked for SIGTERM then."""
-        return type(self).running is not Service.running
+        return type(self).running is not LambdaService.running
 
 
-def layered(service: Service, layers: Sequence[Layer]) -> Next:
+def layered(service: LambdaService, layers: Sequence[Layer]) -> Next:
     """Put layers around a service; the last one runs first."""
     call: Next = service.invoke
     for layer in layers:

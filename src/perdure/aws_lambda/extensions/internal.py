@@ -25,7 +25,7 @@ from perdure.aws_lambda.failures import RuntimeApiError
 from perdure.aws_lambda.invocation import Invocation
 from perdure.aws_lambda.response import PushedResponse, Response, ResponseStream, StreamingResponse
 from perdure.aws_lambda.runtime_api import RuntimeApiClient
-from perdure.aws_lambda.service import Next, Service
+from perdure.aws_lambda.service import LambdaService, Next
 
 __all__ = ["FlushExtension", "with_extensions"]
 
@@ -123,7 +123,7 @@ async def _pieces(body: AsyncIterable[bytes], done: Callable[[], None]) -> Async
                 await body.aclose()
 
 
-def with_extensions(handler: Any, *extensions: Extension) -> Service:
+def with_extensions(handler: Any, *extensions: Extension) -> LambdaService:
     """Put extensions beside a handler, in its process: they are registered at init, before the first invocation.
 
     Args:
@@ -133,8 +133,8 @@ def with_extensions(handler: Any, *extensions: Extension) -> Service:
     return _ExtendedService(service_fn(handler, threads=max_concurrency()), extensions)
 
 
-class _ExtendedService(Service):
-    def __init__(self, inner: Service, extensions: tuple[Extension, ...]) -> None:
+class _ExtendedService(LambdaService):
+    def __init__(self, inner: LambdaService, extensions: tuple[Extension, ...]) -> None:
         self._inner = inner
         self._extensions = extensions
         call: Next = inner.invoke

@@ -13,7 +13,7 @@ from perdure.aws_lambda.http.mapping import HttpMapping
 from perdure.aws_lambda.http.request import Request
 from perdure.aws_lambda.invocation import Invocation
 from perdure.aws_lambda.response import BufferedResponse, Response
-from perdure.aws_lambda.service import Service
+from perdure.aws_lambda.service import LambdaService
 
 __all__ = ["HttpOptions", "HttpService"]
 
@@ -44,7 +44,7 @@ class HttpOptions(TypedDict, total=False):
     compress: bool
 
 
-class HttpService(Service):
+class HttpService(LambdaService):
     """Answers events that are HTTP requests.
 
     Args:
