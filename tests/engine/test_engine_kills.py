@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.processes import wait_for
 
 WORKER = Path(__file__).with_name("kill_worker.py")
-KILLS = int(os.environ.get("PERDURE_KILLS", "3"))
+KILLS = int(os.environ.get("PERDURE_KILLS", "2"))
 
 
 def start(folder: Path, backend: str, how: str) -> subprocess.Popen[str]:
@@ -33,9 +33,11 @@ def test_a_program_that_is_killed_again_and_again_loses_nothing(tmp_path: Path, 
     chance = random.Random(7)
     for life in range(1, KILLS + 1):
         with start(tmp_path, anyio_backend, "load") as program:
-            wait_for(lambda life=life: len(lines(tmp_path / "lives")) == life, 30)  # type: ignore[misc]  # a lambda with a default
-            time.sleep(chance.uniform(0.05, 0.5))
-            program.kill()
+            try:
+                wait_for(lambda life=life: len(lines(tmp_path / "lives")) == life, 60)  # type: ignore[misc]  # a lambda with a default
+                time.sleep(chance.uniform(0.05, 0.5))
+            finally:
+                program.kill()
             errors = program.communicate()[1]
         assert program.returncode == -9, errors
 

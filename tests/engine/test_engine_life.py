@@ -22,11 +22,13 @@ from perdure import (
     IngressError,
     ObjectContext,
     Service,
+    SharedObjectContext,
     StateKey,
     UsageError,
     VirtualObject,
 )
 from perdure.testing import VirtualClock
+from perdure.wire.messages import GetLazyStateCommand
 from tests.engine.engines import core_of, engine_on, table_engine
 from tests.engine.tables import Tables, TableStore
 
@@ -459,3 +461,39 @@ async def test_what_arrives_during_a_commit_is_committed_together() -> None:
         await anyio.wait_all_tasks_blocked()
         first, second = store.batches[before : before + 2]
         assert len(second) >= 49 * 2 > len(first)
+
+
+async def test_virtual_time_stands_still_while_a_commit_is_in_flight() -> None:
+    clock = VirtualClock()
+    start = clock.now()
+    engine, stores = table_engine(Tables(), perdure.Endpoint(shop), clock=clock)
+    async with engine, anyio.create_task_group() as tasks:
+        stores[0].held = True
+        tasks.start_soon(lambda: engine.call(echo, "x"))
+        tasks.start_soon(clock.sleep, 3600)
+        for _ in range(50):
+            clock.poke()
+            await anyio.lowlevel.checkpoint()
+        assert clock.now() == start
+        stores[0].let_go()
+    assert clock.now() == start + 3600
+
+
+async def test_what_a_shared_handler_reads_is_asked_for_and_journaled() -> None:
+    tables = Tables()
+    cell = VirtualObject("Cell")
+
+    @cell.handler
+    async def write(ctx: ObjectContext) -> None:
+        ctx.set(count, 1)
+
+    @cell.shared
+    async def read(ctx: SharedObjectContext) -> int:
+        return await ctx.get(count)
+
+    engine, _ = table_engine(tables, perdure.Endpoint(cell), clock=VirtualClock())
+    async with engine:
+        await engine.call(write, key="a")
+        assert await engine.call(read, key="a") == 1
+    [number] = [number for number, row in tables.invocations.items() if row.handler == "read"]
+    assert any(isinstance(entry, GetLazyStateCommand) for entry in tables.entries(number, 0, 10))
