@@ -32,6 +32,7 @@ from tests.conformance.services.object_interpreter import helper, layers
 from tests.conformance.services.probes import probes
 from tests.conformance.services.proxy import proxy
 from tests.conformance.services.stores import counter, list_object, map_object
+from tests.conformance.services.structure import ledger, structure
 from tests.conformance.services.waiting import awakeable_holder, block_and_wait
 
 __all__ = ["SERVICES", "app", "endpoint"]
@@ -55,6 +56,8 @@ SERVICES: dict[str, Definition] = {
         command_interpreter,
         *layers,
         helper,
+        structure,
+        ledger,
     )
 }
 
