@@ -18,7 +18,7 @@ from tests.exploration.programs import Block
 
 @pytest.mark.timeout(600)  # for shrinking, when there is anything to shrink
 @given(programs(), st.integers(0, 2**32 - 1), VERSIONS)
-@settings(max_examples=25, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, suppress_health_check=list(HealthCheck))
 def test_any_program_bears_any_schedule(program: Block, chance: int, version: ProtocolVersion | None) -> None:
     explored(program, chance, version)
 
@@ -27,7 +27,7 @@ def test_most_programs_are_large_and_every_construct_is_in_many_of_them(capsys: 
     shape = Shape()
 
     @seed(3)
-    @settings(max_examples=150, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @settings(max_examples=100, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
     @given(programs())
     def one(program: Block) -> None:
         with listening(subject := Program(program).subject):

@@ -636,6 +636,7 @@ class Driver:
             await self.execution.here(branch, own)
             return self.turns.holder is None
         if self.execution.sends:
+            self.resting.watch_deadlines()
             return False
         await self.flush()
         if self.turns.holder is not None or self.fenced:
