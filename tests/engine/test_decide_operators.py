@@ -26,12 +26,16 @@ def id_of(engine: PureEngine, number: int) -> bytes:
     return entity.id
 
 
-def tell(engine: PureEngine, kind: Callable[..., e.Event], number: int, *arguments: object, **fields: object) -> o.Answer:
+def tell(
+    engine: PureEngine, kind: Callable[..., e.Event], number: int, *arguments: object, **fields: object
+) -> o.Answer:
     """Raise an event about an invocation, commit, and return the answer."""
     return tell_id(engine, kind, id_of(engine, number), *arguments, **fields)
 
 
-def tell_id(engine: PureEngine, kind: Callable[..., e.Event], id: bytes, *arguments: object, **fields: object) -> o.Answer:
+def tell_id(
+    engine: PureEngine, kind: Callable[..., e.Event], id: bytes, *arguments: object, **fields: object
+) -> o.Answer:
     waiter = engine.waiter()
     engine.do(kind(id, *arguments, waiter=waiter, **fields))
     engine.commit()
