@@ -16,6 +16,7 @@ For perdure it also counts what noise cannot blur: commits and turns of the loop
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import sqlite3
@@ -174,7 +175,7 @@ class TurnCounter:
             import trio
 
             class Instrument(trio.abc.Instrument):
-                def before_io_wait(self, _: float) -> None:
+                def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002 - trio names it
                     counter.turns += 1
 
             instrument = Instrument()
@@ -193,7 +194,7 @@ class TurnCounter:
 def measure_dbos(folder: Path, journal: str) -> dict[str, float]:
     import asyncio
 
-    from dbos import DBOS  # in an environment of its own
+    DBOS: Any = importlib.import_module("dbos").DBOS  # noqa: N806 - its name; it is in an environment of its own
 
     path = folder / "dbos.sqlite"
     if journal == "wal":
@@ -203,11 +204,11 @@ def measure_dbos(folder: Path, journal: str) -> dict[str, float]:
     DBOS(config={"name": "bench", "system_database_url": f"sqlite:///{path}", "log_level": "ERROR"})
     taken: list[float] = []
 
-    @DBOS.step()
+    @DBOS.step()  # type: ignore[untyped-decorator]  # see above
     async def step() -> int:
         return 1
 
-    @DBOS.workflow()
+    @DBOS.workflow()  # type: ignore[untyped-decorator]  # likewise
     async def sequential(times: int) -> int:
         done = 0
         for _ in range(times):
