@@ -87,7 +87,8 @@ def conformance(session: nox.Session) -> None:
     """Every conformance test in every configuration of the server, on both event loops; takes half an hour."""
     session.install(".", *groups("test"))
     environment = {"PERDURE_CONFORMANCE": "full"}
-    session.run("pytest", "tests/conformance", *report(session), *session.posargs, env=environment)
+    paths = ("tests/conformance", "tests/aws_lambda/test_durable_real_server.py")
+    session.run("pytest", *paths, *report(session), *session.posargs, env=environment)
 
 
 @nox.session
@@ -140,7 +141,15 @@ def bench(session: nox.Session) -> None:
     Give the machine to it: anything that runs beside it shows in the figures. `nox -s bench -- core` runs one of them.
     """
     session.install(".")
-    for name in session.posargs or ("core", "replay", "import_time", "end_to_end", "engine", "engine_storage"):
+    for name in session.posargs or (
+        "core",
+        "replay",
+        "import_time",
+        "end_to_end",
+        "engine",
+        "engine_storage",
+        "aws_lambda",
+    ):
         session.run("python", f"benchmarks/{name}.py")
 
 

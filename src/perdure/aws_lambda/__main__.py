@@ -6,9 +6,18 @@ import argparse
 
 from perdure.aws_lambda.runtime import main
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m perdure.aws_lambda", description=main.__doc__)
+
+def start() -> None:
+    """Read the command line, and serve."""
+    parser = argparse.ArgumentParser(
+        prog="python -m perdure.aws_lambda",
+        description="Serve a handler on AWS Lambda: be the runtime of this process.",
+    )
     parser.add_argument("handler", nargs="?", help="module.function; what the variable _HANDLER names otherwise")
     parser.add_argument("--backend", choices=("asyncio", "trio"), default="asyncio", help="the event loop")
     options = parser.parse_args()
     main(options.handler, backend=options.backend)
+
+
+if __name__ == "__main__":
+    start()
