@@ -29,13 +29,13 @@ class _Channel:
     __slots__ = ("buffer", "driver", "receivers", "receiving", "senders", "sending", "size")
 
     def __init__(self, driver: Driver, size: float) -> None:
-        self.driver = driver
-        self.size = size
+        self.driver: Driver = driver
+        self.size: float = size
         self.buffer: deque[Any] = deque()
-        self.sending = Line(driver, "a receiver of a channel of the handler")
-        self.receiving = Line(driver, "a sender of a channel of the handler")
-        self.senders = 0
-        self.receivers = 0
+        self.sending: Line = Line(driver, "a receiver of a channel of the handler")
+        self.receiving: Line = Line(driver, "a sender of a channel of the handler")
+        self.senders: int = 0
+        self.receivers: int = 0
 
 
 class _End:
