@@ -272,6 +272,10 @@ class InMemoryRuntime:
         else:
             self.close_input()
 
+    def advance(self, to: float) -> None:
+        """Let the clock go on to this time, in seconds since the Unix epoch; it never goes back."""
+        self.now = max(self.now, to)
+
     def fire_timers(self) -> bool:
         """Between attempts: store the next timer's completion; tells whether there was one."""
         if not self._timers:

@@ -113,6 +113,8 @@ class _WatchedRuns(Runs):
         async def step(*args: Any) -> Any:
             world.step_begins(closure.leaf.id, closure.name)
             await world.ticks(1)
+            failure: Exception | None = None
+            value: Any = None
             try:
                 value = fn(*args)
                 if hasattr(value, "__await__"):
@@ -121,9 +123,11 @@ class _WatchedRuns(Runs):
                 with anyio.CancelScope(shield=True):
                     await world.ticks(4)
                 raise
-            except Exception:
+            except Exception as error:  # noqa: BLE001 - raised again below, when it has taken its time
+                failure = error
+            if failure is not None:
                 await world.step_ends(closure.name, limited=closure.timeout is not None)
-                raise
+                raise failure
             if world.noise is not None and world.noise.random() < 0.2:  # noqa: PLR2004 - some steps cannot be stopped
                 with anyio.CancelScope(shield=True):
                     await world.ticks(6)
@@ -245,11 +249,12 @@ class _Stage:
         report.begin(PASSES + PASSES_PER_ENTRY * len(world.journal))
         self._clock.begin()
         error: Exception | None = None
-        left = 0
+        left = timers = 0
+        host = anyio.CancelScope(deadline=anyio.current_time() + STUCK_AFTER)
         async with anyio.create_task_group() as helpers:
             world.help_in(helpers)
             before, timers = census()
-            with anyio.CancelScope(deadline=anyio.current_time() + STUCK_AFTER) as host:
+            with host:
                 report.host = world.host = host
                 try:
                     self.end = await run_attempt(self._subject.bound, driver, self._environment)

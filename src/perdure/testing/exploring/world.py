@@ -369,7 +369,7 @@ class World(InMemoryRuntime):
         else:
             self._timers.remove(timer)
             self._timers.sort()
-        self.now = max(self.now, timer[0] / 1000)
+        self.advance(timer[0] / 1000)
         self._release(SleepCompletion(timer[1], _VOID))
 
     def _release(self, notification: Notification) -> None:
