@@ -543,27 +543,22 @@ class Driver:
             await self.stopping.interrupt(branch, node)
             return
         if node.state == PENDING:
-            await self._wait(branch, node)
+            why = await (self._park_for_signals(branch, node) if self.signals.named else self.park(branch, node))
+            if why is Wake.CANCEL:
+                await self.stopping.interrupt(branch, node)
             return
         self._delivered += 1  # nothing was, but nothing made the loop run either
         if self._delivered >= self._breathe_at:
             await self._breathe()
 
-    async def _wait(self, branch: DriverBranch, node: Node) -> None:
-        signals = self.signals
-        if not signals.named:
-            why = await self.park(branch, node)
-        else:
-            waiting: list[Leaf] = []
-            try:
-                signals.collect(node, waiting)
-                if node.state != PENDING:
-                    return
-                why = await self.park(branch, node)
-            finally:
-                signals.withdraw(waiting)
-        if why is Wake.CANCEL:
-            await self.stopping.interrupt(branch, node)
+    async def _park_for_signals(self, branch: DriverBranch, node: Node) -> Wake:
+        """The same as `park`, for a node that may hold named signals."""
+        waiting: list[Leaf] = []
+        try:
+            self.signals.collect(node, waiting)
+            return Wake.VALUE if node.state != PENDING else await self.park(branch, node)
+        finally:
+            self.signals.withdraw(waiting)
 
     async def park(self, branch: DriverBranch, node: Node) -> Wake:
         """Park a branch until it is woken, and has the turn; returns why."""
