@@ -97,11 +97,8 @@ class SendChannel(_End, Generic[T_contra]):
         """
         channel = self._channel
         await pass_by(channel.driver)
-        try:
-            self.send_nowait(item)
-        except anyio.WouldBlock:
-            if await channel.sending.wait(item) is _END:
-                raise anyio.BrokenResourceError from None
+        if not self._put(item) and await channel.sending.wait(item) is _END:
+            raise anyio.BrokenResourceError
 
     def send_nowait(self, item: T_contra) -> None:
         """Send a value if there is place for it.
@@ -110,10 +107,15 @@ class SendChannel(_End, Generic[T_contra]):
             anyio.WouldBlock: there is none.
             anyio.ClosedResourceError, anyio.BrokenResourceError: as for `send`.
         """
+        if not self._put(item):
+            raise anyio.WouldBlock
+
+    def _put(self, item: T_contra) -> bool:
+        """Hand a value over, or keep it; tells whether there was place for it."""
         channel = self._channel
         if channel.driver.fenced:
             channel.driver.check_not_over()
-            return
+            return True
         self._check_open()
         if not channel.receivers:
             raise anyio.BrokenResourceError
@@ -122,7 +124,8 @@ class SendChannel(_End, Generic[T_contra]):
         elif len(channel.buffer) < channel.size:
             channel.buffer.append(item)
         else:
-            raise anyio.WouldBlock
+            return False
+        return True
 
     def clone(self) -> SendChannel[T_contra]:
         """Another sending end of the same channel, closed on its own."""
