@@ -26,6 +26,8 @@ ENTRIES = 12
 RAREST = 0.1
 """The share of programs that every construct must be in."""
 
+BATCH = 200
+
 VERSIONS = st.sampled_from([None, None, None, ProtocolVersion.V5])
 
 
@@ -99,15 +101,12 @@ class Campaign:
         stream: where to show how far it is.
     """
 
-    def __init__(
-        self, count: int, *, seconds: float, seed: int, schedules: int, stream: TextIO | None = None, part: str = ""
-    ) -> None:
+    def __init__(self, count: int, *, seconds: float, seed: int, schedules: int, stream: TextIO | None = None) -> None:
         self._count = count
         self._seconds = seconds
         self._seed = seed
         self._schedules = schedules
         self._stream = stream
-        self._part = part
         self.shape = Shape()
         self.totals: Counter[str] = Counter()
         self.faults: list[tuple[Block, int, ProtocolVersion | None, ExplorationError]] = []
@@ -116,29 +115,32 @@ class Campaign:
     def run(self) -> None:
         """Explore them; faults are collected."""
         began = time.monotonic()
-
-        def over() -> bool:
-            return time.monotonic() - began > self._seconds
-
         with Progress(self._count, "programs", stream=self._stream) as bar:
+            batch = 0
+            while self.shape.programs < self._count and time.monotonic() - began < self._seconds:
+                self._batch(f"{self._seed} {batch}", began, bar)
+                batch += 1
+        self.seconds = time.monotonic() - began
 
-            @seeded(self._seed)
-            @settings(
-                max_examples=self._count,
-                deadline=None,
-                database=None,
-                phases=[Phase.generate],
-                suppress_health_check=list(HealthCheck),
-            )
-            @given(programs(), st.integers(0, 2**32 - 1), VERSIONS)
-            def one(program: Block, chance: int, version: ProtocolVersion | None) -> None:
-                if over():
-                    return
-                bar.at(self.shape.programs, f"{len(self.faults)} faults{self._part}")
+    def _batch(self, chance: str, began: float, bar: Progress) -> None:
+        """Some programs; in small numbers, since Hypothesis cannot be stopped in the middle."""
+        programs_left = self._count - self.shape.programs
+
+        @seeded(chance)
+        @settings(
+            max_examples=min(BATCH, programs_left),
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(programs(), st.integers(0, 2**32 - 1), VERSIONS)
+        def one(program: Block, chance: int, version: ProtocolVersion | None) -> None:
+            if time.monotonic() - began < self._seconds:
+                bar.at(self.shape.programs, f"{len(self.faults)} faults")
                 self._explore(program, chance, version)
 
-            one()
-        self.seconds = time.monotonic() - began
+        one()
 
     def _explore(self, program: Block, chance: int, version: ProtocolVersion | None) -> None:
         try:
