@@ -92,12 +92,6 @@ QUICK = (
         "        live.unjoined < 0\n",
     ),
     Mutant(
-        "any retry timer starts an attempt",
-        "perdure.engine.lifecycle",
-        "    if live.phase is Phase.BACKING_OFF and live.attempt == event.attempt:\n",
-        "    if live.phase is Phase.BACKING_OFF:\n",
-    ),
-    Mutant(
         "a kill leaves the children alive",
         "perdure.engine.endings",
         "    if children and entity.children:\n",
@@ -109,17 +103,17 @@ QUICK = (
         "    entity = present(draft, name) if name is not None else None\n",
         "    entity = None\n",
     ),
+    Mutant(
+        "a promise is completed twice",
+        "perdure.engine.commands",
+        "        answer = _COMPLETED_BEFORE\n",
+        "        answer = _COMPLETED_BEFORE; draft.rows.append(PutPromise(service, key, name, command.completion))\n",
+    ),
 )
 """Those that a few histories find out."""
 
 MUTANTS = (
     *QUICK,
-    Mutant(
-        "timers outlive their invocation",
-        "perdure.engine.endings",
-        "    draft.rows.extend(DeleteTimer(due, number, id) for id, due in entity.sleeps.items())\n",
-        "    pass\n",
-    ),
     Mutant(
         "the last in the queue of a key is the first out",
         "perdure.engine.keys",
@@ -127,10 +121,16 @@ MUTANTS = (
         "    for position, waiting in reversed(entity.queue.items()):\n",
     ),
     Mutant(
-        "a promise is completed twice",
-        "perdure.engine.commands",
-        "        answer = _COMPLETED_BEFORE\n",
-        "        answer = _COMPLETED_BEFORE; draft.rows.append(PutPromise(service, key, name, command.completion))\n",
+        "any retry timer starts an attempt",
+        "perdure.engine.lifecycle",
+        "    if live.phase is Phase.BACKING_OFF and live.attempt == event.attempt:\n",
+        "    if live.phase is Phase.BACKING_OFF:\n",
+    ),
+    Mutant(
+        "timers outlive their invocation",
+        "perdure.engine.endings",
+        "    draft.rows.extend(DeleteTimer(due, number, id) for id, due in entity.sleeps.items())\n",
+        "    pass\n",
     ),
     Mutant(
         "a cancel wakes only who waits for it",
