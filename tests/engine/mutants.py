@@ -104,16 +104,22 @@ QUICK = (
         "    entity = None\n",
     ),
     Mutant(
-        "a promise is completed twice",
-        "perdure.engine.commands",
-        "        answer = _COMPLETED_BEFORE\n",
-        "        answer = _COMPLETED_BEFORE; draft.rows.append(PutPromise(service, key, name, command.completion))\n",
+        "timers outlive their invocation",
+        "perdure.engine.endings",
+        "    draft.rows.extend(DeleteTimer(due, number, id) for id, due in entity.sleeps.items())\n",
+        "    pass\n",
     ),
 )
 """Those that a few histories find out."""
 
 MUTANTS = (
     *QUICK,
+    Mutant(
+        "a promise is completed twice",
+        "perdure.engine.commands",
+        "        answer = _COMPLETED_BEFORE\n",
+        "        answer = _COMPLETED_BEFORE; draft.rows.append(PutPromise(service, key, name, command.completion))\n",
+    ),
     Mutant(
         "the last in the queue of a key is the first out",
         "perdure.engine.keys",
@@ -125,12 +131,6 @@ MUTANTS = (
         "perdure.engine.lifecycle",
         "    if live.phase is Phase.BACKING_OFF and live.attempt == event.attempt:\n",
         "    if live.phase is Phase.BACKING_OFF:\n",
-    ),
-    Mutant(
-        "timers outlive their invocation",
-        "perdure.engine.endings",
-        "    draft.rows.extend(DeleteTimer(due, number, id) for id, due in entity.sleeps.items())\n",
-        "    pass\n",
     ),
     Mutant(
         "a cancel wakes only who waits for it",
